@@ -1,0 +1,1 @@
+"""Real sample access logs, and the demo that takes them the whole way."""
