@@ -1,0 +1,53 @@
+# make setup   .venv with everything locked in uv.lock        make demo [DIR=path] [DETACH=1]
+# make test    every check and the whole suite                make demo-stop DIR=path
+#
+# Needs Python 3.11 or newer with venv, and make. PYTHON names another Python.
+
+PYTHON ?= python3
+DIR ?=
+DETACH ?=
+# Arguments for pytest alone, e.g. make pytest ARGS=tests/vectors
+ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-stop test lint types imports pytest packages clean
+
+help:
+	@sed -n 's/^# \{0,1\}//;1,3p' Makefile
+
+setup: $(READY)
+
+$(READY): pyproject.toml uv.lock .ci/uv.txt .ci/setup
+	@PYTHON="$(PYTHON)" sh .ci/setup
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/glassbook demo $(if $(DIR),"$(DIR)") $(if $(DETACH),--detach)
+
+demo-stop: $(READY)
+	@$(BIN)/glassbook demo $(if $(DIR),"$(DIR)",$(error say which: make demo-stop DIR=path)) --stop
+
+test: packages lint types imports pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+imports: $(READY)
+	$(BIN)/lint-imports
+
+pytest: packages $(READY)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# What the tests need and PyPI does not have.
+packages:
+	@sh .ci/install-packages .ci/packages
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
