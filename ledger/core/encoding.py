@@ -1,4 +1,4 @@
-"""Integers, length prefixes, decimals, base64 and dates: whatever parses is written back byte for byte the same.
+"""Integers, length prefixes, decimals, base64, dates: what parses is written back byte for byte the same.
 
 Python's own int(), b64decode() and fromisoformat() accept far more than one spelling of a value
 (" +1_0", "QR==", "20260102"). What has two spellings can be altered without its meaning changing,
@@ -61,7 +61,7 @@ class Reader:
         """The next n bytes."""
         end = self.offset + n
         if end > len(self.data):
-            raise Malformed(self.where, f"{n} bytes due at byte {self.offset}, but only {len(self.data)} in all")
+            raise Malformed(self.where, f"{n} bytes due at byte {self.offset} of {len(self.data)}")
         taken = self.data[self.offset : end]
         self.offset = end
         return taken

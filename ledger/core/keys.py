@@ -201,8 +201,8 @@ def parse_private_key(pem: bytes, passphrase: bytes | None, where: str) -> Priva
         key = serialization.load_pem_private_key(pem, passphrase)
     except TypeError:
         # cryptography's word for: a passphrase is missing, or given for a key that has none.
-        problem = "encrypted: give its passphrase" if passphrase is None else "not encrypted: give no passphrase"
-        raise Malformed(where, f"the private key is {problem}") from None
+        problem = "needs its passphrase" if passphrase is None else "is not encrypted: give no passphrase"
+        raise Malformed(where, f"the private key {problem}") from None
     except (ValueError, UnsupportedAlgorithm):
         problem = "or the passphrase is wrong" if passphrase is not None else "in PEM"
         raise Malformed(where, f"not a PKCS#8 private key {problem}") from None
