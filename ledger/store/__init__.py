@@ -1,0 +1,21 @@
+"""The ledger's database: SQLAlchemy Core, and the only place that knows SQL.
+
+    schema.py        the tables, what each column holds, which rows are ever changed
+    engine.py        Store: open, one transaction to read or to write, locks, what a full disk becomes
+    log.py           the sequenced log: state, entries, tree tiles, registrations, counts per day
+    inbox.py         what is accepted and not yet sequenced; is a label free?
+    envelopes.py     encrypted details, by the hash of their fetch token
+    labels.py        the index: label rows of a bucket as of any size, persisted bucket hashes
+    publication.py   what was signed and what is published, under compare-and-swap
+
+Functions take the connection of an open transaction, so that a caller decides what is atomic:
+
+    store = Store.open("sqlite:////srv/glassbook/ledger.sqlite")
+    with store.read() as db:
+        state = log.read_state(db)
+        entries = log.read_entries(db, 0, state.size)
+"""
+
+from ledger.store.engine import Connection, Store, StoreBusy, StoreUnusable
+
+__all__ = ["Connection", "Store", "StoreBusy", "StoreUnusable"]

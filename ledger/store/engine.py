@@ -1,0 +1,185 @@
+"""Opening the database, its transactions and its locks.
+
+SQLite runs in WAL mode with `synchronous=FULL`: when a write transaction has returned it survives a power
+cut, and readers never wait for the writer.  A write transaction takes the write lock when it begins, so that
+what it read is still true when it commits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import sqlalchemy
+from sqlalchemy import Connection as Connection
+from sqlalchemy import CursorResult, Engine, event
+from sqlalchemy.engine import make_url
+
+from ledger.store import schema
+
+BUSY_TIMEOUT_S = 5.0
+BEGIN = "run: glassbook init DIR --origin ORIGIN"
+CACHE_KIB = 24 * 1024  # a connection's page cache; a process holds one or two connections
+
+
+Rows: TypeAlias = CursorResult[*tuple[Any, ...]]
+
+
+class StoreBusy(Exception):
+    """The database cannot take this now (locked, disk full, unreachable); nothing was written. Try again."""
+
+
+class StoreUnusable(Exception):
+    """The database is not one this version can work with; the message says why and what to do."""
+
+
+class Store:
+    """One database, shared by the threads of a process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def open(cls, url: str, *, create: bool = False) -> Store:
+        """Open the database at an SQLAlchemy URL, `sqlite:////absolute/path` or another engine's.
+
+        With `create` the tables are made; there is no row in `state` until the log is begun
+        (`ledger.sequencer.begin`).  Raises StoreUnusable when it is missing or of another version.
+        """
+        parsed = make_url(url)
+        missing = not parsed.database or not Path(parsed.database).is_file()
+        if parsed.get_backend_name() == "sqlite" and missing and not create:
+            raise StoreUnusable(f"{parsed.database}: no database there; {BEGIN}")
+        store = cls(_engine(url))
+        if create:
+            with store.write() as db:
+                schema.metadata.create_all(db)
+        else:
+            store.check_version()
+        return store
+
+    def check_version(self) -> None:
+        """Raise StoreUnusable unless the tables are there and of SCHEMA_VERSION."""
+        try:
+            with self.read() as db:
+                row = run(db, "SELECT schema_version FROM state WHERE id = 1").first()
+        except sqlalchemy.exc.DBAPIError as error:
+            raise StoreUnusable(
+                f"the database holds no glassbook tables or is damaged ({type(error.orig).__name__})"
+            ) from None
+        if row is None:
+            raise StoreUnusable(f"the database holds no log yet; {BEGIN}")
+        if row[0] != schema.SCHEMA_VERSION:
+            raise StoreUnusable(
+                f"the database has schema {row[0]}, this program reads {schema.SCHEMA_VERSION}"
+            )
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database throughout.  Raises StoreBusy."""
+        with _busy(), self.engine.connect() as db, db.begin():
+            yield db
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction: durable when the block ends, leaving nothing when it raises.  Raises StoreBusy."""
+        with _busy(), self.engine.connect() as db:
+            db.execution_options(glassbook_write=True)
+            with db.begin():
+                yield db
+
+    @contextlib.contextmanager
+    def exclusive(self, role: str) -> Iterator[bool]:
+        """Hold the lock of a role (`sequencer`, `publisher`) that one process at a time may have.
+
+        Yields False when another process has it.  It ends with the process, however that ends.
+        """
+        url = self.engine.url
+        if url.get_backend_name() == "sqlite":
+            handle = os.open(f"{url.database}.{role}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    yield False
+                    return
+                yield True
+            finally:
+                os.close(handle)
+        else:
+            number = int.from_bytes(role.encode()[:7].ljust(7, b"\0"), "big")
+            with self.engine.connect() as db:
+                held = bool(run(db, "SELECT pg_try_advisory_lock(?)", (number,)).scalar())
+                try:
+                    yield held
+                finally:
+                    if held:
+                        run(db, "SELECT pg_advisory_unlock(?)", (number,))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def run(db: Connection, sql: str, params: Sequence[Any] = ()) -> Rows:
+    """One statement written with `?`, in the style of placeholder the driver wants."""
+    return db.exec_driver_sql(_placed(db, sql), tuple(params))
+
+
+def run_many(db: Connection, sql: str, rows: list[tuple[Any, ...]]) -> int:
+    """One statement for many rows (the driver's executemany); the number of rows changed."""
+    if not rows:
+        return 0
+    return db.exec_driver_sql(_placed(db, sql), rows).rowcount
+
+
+def _placed(db: Connection, sql: str) -> str:
+    return sql if db.dialect.paramstyle == "qmark" else sql.replace("?", "%s")
+
+
+def _engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return sqlalchemy.create_engine(url)
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            f"cache_size=-{CACHE_KIB}",
+            "wal_autocheckpoint=4000",
+            "temp_store=MEMORY",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+
+    @event.listens_for(engine, "begin")
+    def begin(db: Connection) -> None:
+        db.exec_driver_sql(
+            "BEGIN IMMEDIATE" if db.get_execution_options().get("glassbook_write") else "BEGIN"
+        )
+
+    return engine
+
+
+@contextlib.contextmanager
+def _busy() -> Iterator[None]:
+    """Turn what may pass (a lock, a full disk, a lost connection) into StoreBusy; the rest is a fault."""
+    try:
+        yield
+    except sqlalchemy.exc.OperationalError as error:
+        raise StoreBusy(_why(error)) from None
+    except sqlalchemy.exc.TimeoutError:
+        raise StoreBusy("no connection to the database is free") from None
+
+
+def _why(error: sqlalchemy.exc.OperationalError) -> str:
+    # Never str(error): SQLAlchemy's text holds the statement's parameters.
+    name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
+    words = {"SQLITE_FULL": "the disk is full", "SQLITE_BUSY": "the database is locked"}
+    return words.get(str(name), f"the database does not answer ({name})")

@@ -1,0 +1,82 @@
+"""Accepted and not yet sequenced: durable, in one order, each index label once in log and inbox together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ledger.store.engine import Connection, run, run_many
+
+CHUNK = 500
+COLUMNS = "number, label, leaf_hash, entry, source, day, registrations"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A row of the inbox.  `day` is −1 unless the entry is a record; `registrations` says against how many
+    registry entries it was checked."""
+
+    number: int
+    label: bytes
+    leaf_hash: bytes
+    entry: bytes
+    source: int
+    day: int
+    registrations: int
+
+
+def take_numbers(db: Connection, count: int) -> int:
+    """The first of `count` numbers for accepted entries, in the order of the transactions that take them."""
+    run(db, "UPDATE deposits SET next = next + ? WHERE id = 1", (count,))
+    return int(run(db, "SELECT next FROM deposits WHERE id = 1").scalar_one()) - count
+
+
+def put(db: Connection, rows: Sequence[tuple[int, bytes, bytes, bytes, int, int, int]]) -> None:
+    """Add rows: the fields of `Waiting` in its order.  The labels must be free in log and inbox."""
+    run_many(
+        db,
+        f"INSERT INTO inbox ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        list(rows),
+    )
+
+
+def find_in_inbox(db: Connection, labels: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Which of these index labels wait in the inbox, with the entry that has them."""
+    found: dict[bytes, bytes] = {}
+    for start in range(0, len(labels), CHUNK):
+        part = labels[start : start + CHUNK]
+        marks = ",".join("?" * len(part))
+        for label, entry in run(db, f"SELECT label, entry FROM inbox WHERE label IN ({marks})", part):
+            found[bytes(label)] = bytes(entry)
+    return found
+
+
+def waits(db: Connection, leaf_hash: bytes) -> bool:
+    """Whether an entry with this leaf hash waits to be sequenced."""
+    return run(db, "SELECT 1 FROM inbox WHERE leaf_hash = ?", (leaf_hash,)).first() is not None
+
+
+def take_waiting(db: Connection, limit: int) -> list[Waiting]:
+    """The oldest `limit` rows, in the order in which they were accepted."""
+    rows = run(
+        db,
+        f"SELECT {COLUMNS} FROM inbox ORDER BY number LIMIT ?",
+        (limit,),
+    )
+    return [Waiting(*row) for row in rows]
+
+
+def clear(db: Connection, last: int) -> None:
+    """Remove the rows with numbers up to `last`: they were sequenced, or found unfit, in this transaction."""
+    run(db, "DELETE FROM inbox WHERE number <= ?", (last,))
+
+
+def backlog(db: Connection) -> int:
+    """How many rows wait, counted by the numbers given out: at most too many, never too few."""
+    first, last = run(db, "SELECT MIN(number), MAX(number) FROM inbox").one()
+    return 0 if first is None else int(last) - int(first) + 1
+
+
+def waiting_day_count(db: Connection, source: int, day: int) -> int:
+    """Records of a source and day that wait in the inbox."""
+    return int(run(db, "SELECT COUNT(*) FROM inbox WHERE source = ? AND day = ?", (source, day)).scalar_one())
