@@ -1,0 +1,447 @@
+"""The index: a binary prefix tree that gives every entry but index roots exactly one label.
+
+    leaf  = H(0x02 ‖ label[32] ‖ u64 entry index)      at the shallowest depth at which it is alone
+    node  = H(0x03 ‖ left[32] ‖ right[32])
+    empty = 32 zero bytes
+
+The bits of a label are read most significant first. The root depends on the set of (label, index) pairs alone,
+never on their order or on how they are stored.
+
+A proof is written out as
+
+    u8 depth ‖ u8 has_leaf ‖ [label[32] ‖ u64 index] ‖ bitmap[ceil(depth/8)] ‖ siblings, deepest first
+
+and shows either that the label is there (and which entry it belongs to), or that its path ends in nothing or in
+another leaf. Source: docs/formats.md §5.
+
+Storage is given from outside. `PrefixTree` keeps the hashes of the top levels (by default 18, about 17 MiB) and asks an
+`IndexRows` for the labels below one node of the lowest of them: a *bucket*. A bucket of a tree with a million labels
+holds four, so that neither the set of labels nor its hashes need to be in memory.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from itertools import repeat
+from struct import Struct
+from typing import NamedTuple, Protocol
+
+from ledger.core.errors import Malformed, ProofRefuted, RuleBroken
+
+EMPTY = bytes(32)
+"""Hash of a missing child and root of the empty index."""
+
+TOP_BITS = 18
+"""Levels kept in memory unless told otherwise: 2^19 hashes of 32 bytes."""
+
+MAX_DEPTH = 255
+"""A leaf's depth is one byte of a proof."""
+
+_WHERE = "index proof"
+_ROW = Struct(">32sQ")  # label ‖ u64 index, as in the leaf
+_put_hash = Struct("32s").pack_into  # a third of the time of a slice assignment
+
+Row = tuple[bytes, int]
+"""A label of 32 bytes and the index of its entry in the log."""
+
+
+class IndexRows(Protocol):
+    """The labels, held by whoever owns the storage.
+
+    A reader at an older state (the publisher, who serves proofs under the published index root while the log has
+    already grown) gives rows whose index is below that root's `covers` and no others.
+    """
+
+    def buckets(self, prefixes: Sequence[int], bits: int) -> Iterable[Sequence[Row]]:
+        """For each of `prefixes`, in order: the rows whose label begins with these `bits` bits, sorted by label."""
+        ...
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Keep these rows, sorted by label; none of their labels is stored yet."""
+        ...
+
+
+class Bucket(NamedTuple):
+    """What the tree remembers of one bucket: enough to start again without reading a label."""
+
+    prefix: int
+    hash: bytes
+    labels: int
+
+
+def leaf_hash(label: bytes, index: int) -> bytes:
+    """H(0x02 ‖ label ‖ u64 index)."""
+    return sha256(b"\x02" + label + index.to_bytes(8, "big")).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """H(0x03 ‖ left ‖ right)."""
+    return sha256(b"\x03" + left + right).digest()
+
+
+class MemoryRows:
+    """All rows in memory, packed: about 75 bytes a label at a million, for audits and for folders."""
+
+    def __init__(self, bits: int = TOP_BITS) -> None:
+        self.bits = bits
+        self._packed: dict[int, bytes] = {}
+
+    def buckets(self, prefixes: Sequence[int], bits: int) -> Iterator[Sequence[Row]]:
+        """See `IndexRows`; `bits` is the number the rows were packed under."""
+        if bits != self.bits:
+            raise ValueError(f"rows are packed under {self.bits} bits, not {bits}")
+        get = self._packed.get
+        unpack = _ROW.iter_unpack
+        for prefix in prefixes:
+            data = get(prefix)
+            yield list(unpack(data)) if data else ()
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """See `IndexRows`."""
+        packed, pack, shift = self._packed, _ROW.pack, 24 - self.bits
+        for row in rows:
+            prefix = int.from_bytes(row[0][:3], "big") >> shift
+            data = packed.get(prefix)
+            if data is None:
+                packed[prefix] = pack(*row)
+            else:
+                # Packed rows compare as their labels do, so the place is found without unpacking.
+                new = pack(*row)
+                at = 0
+                while at < len(data) and data[at : at + 40] < new:
+                    at += 40
+                packed[prefix] = data[:at] + new + data[at:]
+
+    def __iter__(self) -> Iterator[Row]:
+        for prefix in sorted(self._packed):
+            yield from _ROW.iter_unpack(self._packed[prefix])
+
+
+class PrefixTree:
+    """Root and proofs over the rows of an `IndexRows`.
+
+    New labels come in through `insert_many`. Whoever changes rows by another way (a database transaction, or a reader
+    moving on to a newer `covers`) says so with `mark_dirty`: the buckets are read again when a root or a proof is next
+    asked for. One thread at a time.
+    """
+
+    def __init__(self, rows: IndexRows, top_bits: int = TOP_BITS) -> None:
+        if not 1 <= top_bits <= 24:
+            raise ValueError("top_bits is 1 to 24")
+        self._rows = rows
+        self._bits = top_bits
+        # Nodes are numbered as in a heap: the root is 1, the children of i are 2i and 2i+1, side by side in `_hashes`.
+        self._hashes = bytearray(64 << top_bits)
+        # 0 nothing below · 1 a lone leaf, whose hash the node passes up unchanged · 2 an inner node.
+        self._states = bytearray(2 << top_bits)
+        self._counts = array("I", bytes(4 << top_bits))  # labels in each bucket
+        self._labels = 0
+        self._dirty: set[int] = set()
+        self._changed: set[int] = set()
+
+    @property
+    def top_bits(self) -> int:
+        """Depth of the buckets."""
+        return self._bits
+
+    @property
+    def root(self) -> bytes:
+        """The index root, 32 bytes; zeros when there is no label."""
+        self.flush()
+        return bytes(self._hashes[32:64])
+
+    @property
+    def labels(self) -> int:
+        """How many labels the index has."""
+        self.flush()
+        return self._labels
+
+    def insert_many(self, pairs: Iterable[Row]) -> list[Row]:
+        """Put labels in, in any order, and return those that were taken.
+
+        A label may be taken by a row already there or by a pair with a lower index in the same call; the first stays
+        and nothing else about the index changes. Hashing towards the root is shared by all of them: batches pay.
+        """
+        shift = 24 - self._bits
+        prefixes: list[int] = []
+        groups: list[list[Row]] = []
+        taken: list[Row] = []
+        last_label, last_prefix = b"", -1
+        for pair in sorted(pairs):
+            label = pair[0]
+            if label == last_label:
+                taken.append(pair)
+                continue
+            last_label = label
+            prefix = int.from_bytes(label[:3], "big") >> shift
+            if prefix == last_prefix:
+                groups[-1].append(pair)
+            else:
+                last_prefix = prefix
+                prefixes.append(prefix)
+                groups.append([pair])
+        fresh: list[Row] = []
+        touched: list[int] = []
+        for prefix, group, old in zip(prefixes, groups, self._rows.buckets(prefixes, self._bits), strict=True):
+            if old:
+                known = {label for label, _ in old}
+                new = [pair for pair in group if pair[0] not in known]
+                if len(new) < len(group):
+                    taken += [pair for pair in group if pair[0] in known]
+                    if not new:
+                        continue
+                self._set_bucket(prefix, sorted([*old, *new]))
+                fresh += new
+            else:
+                self._set_bucket(prefix, group)
+                fresh += group
+            touched.append(prefix)
+        self._propagate(touched)
+        self._rows.add(fresh)
+        return taken
+
+    def mark_dirty(self, labels: Iterable[bytes]) -> None:
+        """Rows with these labels came or went without `insert_many`: read their buckets again before the next answer."""
+        shift = 24 - self._bits
+        self._dirty.update(int.from_bytes(label[:3], "big") >> shift for label in labels)
+
+    def flush(self) -> None:
+        """Read every bucket marked dirty and bring the tree up to date."""
+        if not self._dirty:
+            return
+        prefixes = sorted(self._dirty)
+        for prefix, rows in zip(prefixes, self._rows.buckets(prefixes, self._bits), strict=True):
+            self._set_bucket(prefix, rows)
+        self._propagate(prefixes)
+        self._dirty.clear()
+
+    def take_changed(self) -> list[Bucket]:
+        """Buckets that changed since the last call, by prefix, for whoever stores them (an emptied one has 0 labels)."""
+        self.flush()
+        base, hashes, counts = 1 << self._bits, self._hashes, self._counts
+        changed = [
+            Bucket(prefix, bytes(hashes[32 * (base + prefix) : 32 * (base + prefix) + 32]), counts[prefix])
+            for prefix in sorted(self._changed)
+        ]
+        self._changed.clear()
+        return changed
+
+    def load(self, buckets: Iterable[tuple[int, bytes, int]]) -> None:
+        """Start from stored buckets: (prefix, hash, labels) as `take_changed` gave them, in any order.
+
+        Takes about 0.5 s for a million labels. The caller compares `root` with one it trusts: what is loaded is not
+        checked against the rows.
+        """
+        base, hashes, states, counts = 1 << self._bits, self._hashes, self._states, self._counts
+        touched = []
+        for prefix, digest, labels in buckets:
+            if not labels:
+                continue
+            if not 0 <= prefix < base or len(digest) != 32 or labels < 0:
+                raise Malformed("index bucket", f"bucket {prefix} is not one of {self._bits} bits with a 32-byte hash")
+            node = base + prefix
+            _put_hash(hashes, 32 * node, digest)
+            states[node] = 2 if labels > 1 else 1
+            self._labels += labels - counts[prefix]
+            counts[prefix] = labels
+            touched.append(prefix)
+        touched.sort()
+        self._propagate(touched)
+        self._changed.clear()
+
+    def prove(self, label: bytes) -> bytes:
+        """The proof that `label` is present or absent under `root`."""
+        return self.prove_many([label])[0]
+
+    def prove_many(self, labels: Sequence[bytes]) -> list[bytes]:
+        """Proofs in order; each bucket they need is read once."""
+        self.flush()
+        paths = [self._walk(label) for label in labels]
+        needed = sorted({bucket for _, bucket in paths if bucket is not None})
+        rows = dict(zip(needed, self._rows.buckets(needed, self._bits), strict=True))
+        proofs = []
+        for label, (siblings, bucket) in zip(labels, paths, strict=True):
+            leaf: Row | None = None
+            if bucket is not None:
+                # Below a top node with a lone leaf there is one row; below an inner bucket the walk goes on.
+                below, leaf = _walk_rows(rows[bucket], label, self._bits)
+                siblings = siblings + below
+            proofs.append(_format_proof(leaf, siblings))
+        return proofs
+
+    def _walk(self, label: bytes) -> tuple[list[bytes], int | None]:
+        """From the root down `label`'s path: siblings, topmost first, and the bucket in which the path ends if any."""
+        states, hashes, bits = self._states, self._hashes, self._bits
+        prefix = int.from_bytes(label[:3], "big") >> (24 - bits)
+        siblings: list[bytes] = []
+        node = 1
+        for depth in range(bits):
+            if states[node] != 2:
+                break
+            node = 2 * node + (prefix >> (bits - 1 - depth) & 1)
+            siblings.append(bytes(hashes[32 * (node ^ 1) : 32 * (node ^ 1) + 32]))
+        if not states[node]:
+            return siblings, None
+        while not node >> bits:  # a lone leaf somewhere below: find its bucket
+            node = 2 * node if states[2 * node] else 2 * node + 1
+        return siblings, node - (1 << bits)
+
+    def _set_bucket(self, prefix: int, rows: Sequence[Row]) -> None:
+        node = (1 << self._bits) + prefix
+        count = len(rows)
+        if count == 1:
+            label, index = rows[0]
+            digest = sha256(b"\x02" + label + index.to_bytes(8, "big")).digest()
+        else:
+            digest = _hash_rows(rows, self._bits)
+        _put_hash(self._hashes, 32 * node, digest)
+        self._states[node] = count if count < 2 else 2
+        self._labels += count - self._counts[prefix]
+        self._counts[prefix] = count
+        self._changed.add(prefix)
+
+    def _propagate(self, prefixes: Sequence[int]) -> None:
+        """Hash again every node above these buckets, level by level, each once. `prefixes` are sorted."""
+        hashes, states, hash_function, put = self._hashes, self._states, sha256, _put_hash
+        base = 1 << self._bits
+        nodes: list[int] = [base + prefix for prefix in prefixes]
+        for _ in repeat(None, self._bits):
+            parents: list[int] = []
+            last = 0
+            for node in nodes:
+                parent = node >> 1
+                if parent == last:
+                    continue
+                last = parent
+                parents.append(parent)
+                at = parent << 6  # of the two children's hashes, 64 bytes
+                left = states[node & ~1]
+                below = left + states[node | 1]
+                if below > 1:
+                    states[parent] = 2
+                    put(hashes, parent << 5, hash_function(b"\x03" + hashes[at : at + 64]).digest())
+                else:
+                    # A lone leaf passes up unchanged: it stands at the shallowest depth at which it is alone.
+                    states[parent] = below
+                    if not left:
+                        at += 32
+                    put(hashes, parent << 5, hashes[at : at + 32])
+            nodes = parents
+
+
+def _hash_rows(rows: Sequence[Row], depth: int) -> bytes:
+    """Hash of the subtree at `depth` that holds these rows, sorted by label."""
+    if not rows:
+        return EMPTY
+    if len(rows) == 1:
+        return leaf_hash(*rows[0])
+    keys = [int.from_bytes(label, "big") for label, _ in rows]
+    leaves = [leaf_hash(label, index) for label, index in rows]
+    return _hash_range(keys, leaves, 0, len(keys), depth)
+
+
+def _hash_range(keys: list[int], leaves: list[bytes], low: int, high: int, depth: int) -> bytes:
+    if high - low == 1:
+        return leaves[low]
+    # Sorted keys part where the first and the last do; the nodes from there up to `depth` have one empty child.
+    parting = 256 - (keys[low] ^ keys[high - 1]).bit_length()
+    if parting >= MAX_DEPTH:
+        raise RuleBroken("index", "two labels have their first 255 bits in common")
+    if high - low == 2:
+        digest = sha256(b"\x03" + leaves[low] + leaves[low + 1]).digest()
+    else:
+        middle = bisect_left(keys, keys[high - 1] >> (255 - parting) << (255 - parting), low, high)
+        digest = node_hash(
+            _hash_range(keys, leaves, low, middle, parting + 1),
+            _hash_range(keys, leaves, middle, high, parting + 1),
+        )
+    key = keys[low]
+    for level in range(parting - 1, depth - 1, -1):
+        digest = node_hash(EMPTY, digest) if key >> (255 - level) & 1 else node_hash(digest, EMPTY)
+    return digest
+
+
+def _walk_rows(rows: Sequence[Row], label: bytes, depth: int) -> tuple[list[bytes], Row | None]:
+    """Down `label`'s path among the rows of a subtree at `depth`: siblings, topmost first, and the leaf it ends in."""
+    key = int.from_bytes(label, "big")
+    siblings: list[bytes] = []
+    while len(rows) > 1:
+        bit = 255 - depth
+        middle = 0
+        while middle < len(rows) and not rows[middle][0][depth >> 3] >> (bit & 7) & 1:
+            middle += 1
+        ours, theirs = (rows[middle:], rows[:middle]) if key >> bit & 1 else (rows[:middle], rows[middle:])
+        depth += 1
+        siblings.append(_hash_rows(theirs, depth))
+        rows = ours
+    return siblings, rows[0] if rows else None
+
+
+def _format_proof(leaf: Row | None, siblings: Sequence[bytes]) -> bytes:
+    """Write a proof out; `siblings` are topmost first."""
+    depth = len(siblings)
+    bitmap = bytearray((depth + 7) // 8)
+    written = []
+    for number, sibling in enumerate(reversed(siblings)):
+        if sibling != EMPTY:
+            bitmap[number >> 3] |= 1 << (number & 7)
+            written.append(sibling)
+    head = bytes((depth, 0)) if leaf is None else bytes((depth, 1)) + _ROW.pack(*leaf)
+    return head + bitmap + b"".join(written)
+
+
+def check_index_proof(root: bytes, covers: int, label: bytes, proof: bytes) -> int | None:
+    """The index of the entry under `label`, or None when the proof shows that there is none.
+
+    `root` (32 bytes) and `covers` come from an index root that the caller trusts; `label` has 32 bytes.
+
+    Raises Malformed when the proof is not in the one way it can be written, ProofRefuted when it is, but does not prove
+    anything about this label under this root.
+    """
+    size = len(proof)
+    if size < 2:
+        raise Malformed(_WHERE, "cut short")
+    depth, has_leaf = proof[0], proof[1]
+    if has_leaf > 1:
+        raise Malformed(_WHERE, f"has_leaf is {has_leaf}, not 0 or 1")
+    at = 42 if has_leaf else 2
+    end = at + (depth + 7) // 8
+    if size < end:
+        raise Malformed(_WHERE, "cut short")
+    bitmap = int.from_bytes(proof[at:end], "little")
+    if bitmap >> depth:
+        raise Malformed(_WHERE, "padding bits of the bitmap are set")
+    if depth and not bitmap & 1:
+        raise Malformed(_WHERE, "the deepest sibling is empty, so the path is longer than it can be")
+    wanted = end + 32 * bitmap.bit_count()
+    if size != wanted:
+        raise Malformed(_WHERE, "cut short" if size < wanted else "trailing bytes")
+    key = int.from_bytes(label, "big")
+    found: int | None = None
+    digest = EMPTY
+    if has_leaf:
+        leaf_label = proof[2:34]
+        index = int.from_bytes(proof[34:42], "big")
+        if leaf_label == label:
+            found = index
+        elif (int.from_bytes(leaf_label, "big") ^ key) >> (256 - depth):
+            raise ProofRefuted(_WHERE, "the leaf is off the path of the label asked for")
+        if index >= covers:
+            raise ProofRefuted(_WHERE, f"entry {index} is not among the {covers} that the index root covers")
+        digest = sha256(b"\x02" + proof[2:42]).digest()
+    path = key >> (256 - depth)  # bit 0 is now the deepest step
+    for _ in range(depth):
+        if bitmap & 1:
+            sibling = proof[end : end + 32]
+            if sibling == EMPTY:
+                raise Malformed(_WHERE, "an empty sibling is written out")
+            end += 32
+        else:
+            sibling = EMPTY
+        digest = sha256(b"\x03" + (sibling + digest if path & 1 else digest + sibling)).digest()
+        bitmap >>= 1
+        path >>= 1
+    if digest != root:
+        raise ProofRefuted(_WHERE, "the root it leads to is not the index root")
+    return found
