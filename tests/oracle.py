@@ -1,7 +1,7 @@
-"""A second, naive implementation of the trees, written straight from the formats and sharing no code with ledger.core.
+"""A second, naive implementation of the trees, straight from the formats, sharing no code with ledger.core.
 
-Everything is recursive, slow and short, so that it can be checked by reading it next to docs/formats.md. It makes
-values to compare with; it has no parser and no storage.
+Everything is recursive, slow and short, so that it can be checked by reading it next to docs/formats.md. It
+makes values to compare with; it has no parser and no storage.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ def H(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-# --- RFC 6962 §2.1 ---------------------------------------------------------------------------------------------------
+# RFC 6962 §2.1
 
 
 def mth(leaves: list[bytes]) -> bytes:
@@ -61,7 +61,7 @@ def subproof(m: int, leaves: list[bytes], known: bool) -> list[bytes]:
     return subproof(m - k, leaves[k:], False) + [mth(leaves[:k])]
 
 
-# --- index, formats §5 -----------------------------------------------------------------------------------------------
+# The index, formats §5
 
 
 def bit(label: bytes, depth: int) -> str:

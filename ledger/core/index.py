@@ -4,19 +4,19 @@
     node  = H(0x03 ‖ left[32] ‖ right[32])
     empty = 32 zero bytes
 
-The bits of a label are read most significant first. The root depends on the set of (label, index) pairs alone,
-never on their order or on how they are stored.
+The bits of a label are read most significant first. The root depends on the set of (label, index) pairs
+alone, never on their order or on how they are stored.
 
 A proof is written out as
 
     u8 depth ‖ u8 has_leaf ‖ [label[32] ‖ u64 index] ‖ bitmap[ceil(depth/8)] ‖ siblings, deepest first
 
-and shows either that the label is there (and which entry it belongs to), or that its path ends in nothing or in
-another leaf. Source: docs/formats.md §5.
+and shows either that the label is there (and which entry it belongs to), or that its path ends in nothing
+or in another leaf. Source: docs/formats.md §5.
 
-Storage is given from outside. `PrefixTree` keeps the hashes of the top levels (by default 18, about 17 MiB) and asks an
-`IndexRows` for the labels below one node of the lowest of them: a *bucket*. A bucket of a tree with a million labels
-holds four, so that neither the set of labels nor its hashes need to be in memory.
+Storage is given from outside. `PrefixTree` keeps the hashes of the top levels (by default 18, about 17 MiB)
+and asks an `IndexRows` for the labels below one node of the lowest of them: a *bucket*. A bucket of a tree
+with a million labels holds four, so that neither the labels nor most of the hashes need to be in memory.
 """
 
 from array import array
@@ -49,12 +49,12 @@ Row = tuple[bytes, int]
 class IndexRows(Protocol):
     """The labels, held by whoever owns the storage.
 
-    A reader at an older state (the publisher, who serves proofs under the published index root while the log has
-    already grown) gives rows whose index is below that root's `covers` and no others.
+    A reader at an older state (the publisher, who serves proofs under the published index root while the
+    log has already grown) gives rows whose index is below that root's `covers` and no others.
     """
 
     def buckets(self, prefixes: Sequence[int], bits: int) -> Iterable[Sequence[Row]]:
-        """For each of `prefixes`, in order: the rows whose label begins with these `bits` bits, sorted by label."""
+        """For each prefix, in order: the rows whose label begins with these `bits` bits, sorted by label."""
         ...
 
     def add(self, rows: Sequence[Row]) -> None:
@@ -121,9 +121,9 @@ class MemoryRows:
 class PrefixTree:
     """Root and proofs over the rows of an `IndexRows`.
 
-    New labels come in through `insert_many`. Whoever changes rows by another way (a database transaction, or a reader
-    moving on to a newer `covers`) says so with `mark_dirty`: the buckets are read again when a root or a proof is next
-    asked for. One thread at a time.
+    New labels come in through `insert_many`. Whoever changes rows by another way (a database transaction, or
+    a reader moving on to a newer `covers`) says so with `mark_dirty`: the buckets are read again when a root or
+    a proof is next asked for. One thread at a time.
     """
 
     def __init__(self, rows: IndexRows, top_bits: int = TOP_BITS) -> None:
@@ -131,7 +131,7 @@ class PrefixTree:
             raise ValueError("top_bits is 1 to 24")
         self._rows = rows
         self._bits = top_bits
-        # Nodes are numbered as in a heap: the root is 1, the children of i are 2i and 2i+1, side by side in `_hashes`.
+        # Nodes are numbered as in a heap: the root is 1, the children of i, 2i and 2i+1, stand side by side.
         self._hashes = bytearray(64 << top_bits)
         # 0 nothing below · 1 a lone leaf, whose hash the node passes up unchanged · 2 an inner node.
         self._states = bytearray(2 << top_bits)
@@ -160,8 +160,8 @@ class PrefixTree:
     def insert_many(self, pairs: Iterable[Row]) -> list[Row]:
         """Put labels in, in any order, and return those that were taken.
 
-        A label may be taken by a row already there or by a pair with a lower index in the same call; the first stays
-        and nothing else about the index changes. Hashing towards the root is shared by all of them: batches pay.
+        A label may be taken by a row already there or by a pair with a lower index in the same call; the
+        first stays and nothing else about the index changes. Hashing towards the root is shared: batches pay.
         """
         shift = 24 - self._bits
         prefixes: list[int] = []
@@ -183,7 +183,8 @@ class PrefixTree:
                 groups.append([pair])
         fresh: list[Row] = []
         touched: list[int] = []
-        for prefix, group, old in zip(prefixes, groups, self._rows.buckets(prefixes, self._bits), strict=True):
+        stored = self._rows.buckets(prefixes, self._bits)
+        for prefix, group, old in zip(prefixes, groups, stored, strict=True):
             if old:
                 known = {label for label, _ in old}
                 new = [pair for pair in group if pair[0] not in known]
@@ -202,7 +203,7 @@ class PrefixTree:
         return taken
 
     def mark_dirty(self, labels: Iterable[bytes]) -> None:
-        """Rows with these labels came or went without `insert_many`: read their buckets again before the next answer."""
+        """Rows with these labels came or went without `insert_many`: read their buckets again when needed."""
         shift = 24 - self._bits
         self._dirty.update(int.from_bytes(label[:3], "big") >> shift for label in labels)
 
@@ -217,21 +218,21 @@ class PrefixTree:
         self._dirty.clear()
 
     def take_changed(self) -> list[Bucket]:
-        """Buckets that changed since the last call, by prefix, for whoever stores them (an emptied one has 0 labels)."""
+        """Buckets that changed since the last call, sorted, for whoever stores them (0 labels: emptied)."""
         self.flush()
         base, hashes, counts = 1 << self._bits, self._hashes, self._counts
-        changed = [
-            Bucket(prefix, bytes(hashes[32 * (base + prefix) : 32 * (base + prefix) + 32]), counts[prefix])
-            for prefix in sorted(self._changed)
-        ]
+        changed = []
+        for prefix in sorted(self._changed):
+            at = 32 * (base + prefix)
+            changed.append(Bucket(prefix, bytes(hashes[at : at + 32]), counts[prefix]))
         self._changed.clear()
         return changed
 
     def load(self, buckets: Iterable[tuple[int, bytes, int]]) -> None:
         """Start from stored buckets: (prefix, hash, labels) as `take_changed` gave them, in any order.
 
-        Takes about 0.5 s for a million labels. The caller compares `root` with one it trusts: what is loaded is not
-        checked against the rows.
+        Takes about 0.5 s for a million labels. The caller compares `root` with one it trusts: what is loaded
+        is not checked against the rows.
         """
         base, hashes, states, counts = 1 << self._bits, self._hashes, self._states, self._counts
         touched = []
@@ -239,7 +240,9 @@ class PrefixTree:
             if not labels:
                 continue
             if not 0 <= prefix < base or len(digest) != 32 or labels < 0:
-                raise Malformed("index bucket", f"bucket {prefix} is not one of {self._bits} bits with a 32-byte hash")
+                raise Malformed(
+                    "index bucket", f"{prefix} is no prefix of {self._bits} bits with a 32-byte hash"
+                )
             node = base + prefix
             _put_hash(hashes, 32 * node, digest)
             states[node] = 2 if labels > 1 else 1
@@ -271,7 +274,7 @@ class PrefixTree:
         return proofs
 
     def _walk(self, label: bytes) -> tuple[list[bytes], int | None]:
-        """From the root down `label`'s path: siblings, topmost first, and the bucket in which the path ends if any."""
+        """Down `label`'s path: siblings, topmost first, and the bucket in which it ends or goes on."""
         states, hashes, bits = self._states, self._hashes, self._bits
         prefix = int.from_bytes(label[:3], "big") >> (24 - bits)
         siblings: list[bytes] = []
@@ -344,7 +347,7 @@ def _hash_rows(rows: Sequence[Row], depth: int) -> bytes:
 def _hash_range(keys: list[int], leaves: list[bytes], low: int, high: int, depth: int) -> bytes:
     if high - low == 1:
         return leaves[low]
-    # Sorted keys part where the first and the last do; the nodes from there up to `depth` have one empty child.
+    # Sorted keys part where the first and the last do; every node from there up has one empty child.
     parting = 256 - (keys[low] ^ keys[high - 1]).bit_length()
     if parting >= MAX_DEPTH:
         raise RuleBroken("index", "two labels have their first 255 bits in common")
@@ -363,7 +366,7 @@ def _hash_range(keys: list[int], leaves: list[bytes], low: int, high: int, depth
 
 
 def _walk_rows(rows: Sequence[Row], label: bytes, depth: int) -> tuple[list[bytes], Row | None]:
-    """Down `label`'s path among the rows of a subtree at `depth`: siblings, topmost first, and the leaf it ends in."""
+    """Down `label`'s path in the subtree at `depth`: siblings, topmost first, and the leaf it ends in."""
     key = int.from_bytes(label, "big")
     siblings: list[bytes] = []
     while len(rows) > 1:
@@ -396,8 +399,8 @@ def check_index_proof(root: bytes, covers: int, label: bytes, proof: bytes) -> i
 
     `root` (32 bytes) and `covers` come from an index root that the caller trusts; `label` has 32 bytes.
 
-    Raises Malformed when the proof is not in the one way it can be written, ProofRefuted when it is, but does not prove
-    anything about this label under this root.
+    Raises Malformed when the proof is not in the one way it can be written, ProofRefuted when it is, but does
+    not prove anything about this label under this root.
     """
     size = len(proof)
     if size < 2:
