@@ -122,8 +122,8 @@ class PrefixTree:
     """Root and proofs over the rows of an `IndexRows`.
 
     New labels come in through `insert_many`. Whoever changes rows by another way (a database transaction, or
-    a reader moving on to a newer `covers`) says so with `mark_dirty`: the buckets are read again when a root or
-    a proof is next asked for. One thread at a time.
+    a reader moving on to a newer `covers`) says so with `mark_dirty`: the buckets are read again when a root
+    or a proof is next asked for. One thread at a time.
     """
 
     def __init__(self, rows: IndexRows, top_bits: int = TOP_BITS) -> None:
