@@ -8,15 +8,15 @@ from dataclasses import astuple, dataclass
 from ledger.store.engine import Connection, run, run_many
 from ledger.store.schema import SCHEMA_VERSION, short_key
 
-STATE = "size, frontier, labels, index_root, registrations, pages_covers"
+STATE = "size, root, labels, index_root, registrations, pages_covers"
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The log after its last batch.  `size` leaves, of which the last is an index root."""
+    """The log after its last batch: `size` leaves, the last an index root; both roots are over them all."""
 
     size: int
-    frontier: bytes
+    root: bytes
     labels: int
     index_root: bytes
     registrations: int

@@ -22,7 +22,7 @@ state = Table(
     Column("id", Integer, primary_key=True),
     Column("schema_version", Integer, nullable=False),
     Column("size", BigInteger, nullable=False),  # leaves; the last one is always an index root
-    Column("frontier", LargeBinary, nullable=False),  # ledger.core.merkle.Frontier.to_bytes
+    Column("root", LargeBinary, nullable=False),  # MTH over all `size` leaves (RFC 6962 §2.1)
     Column("labels", BigInteger, nullable=False),  # labels in the index over all `size` leaves
     Column("index_root", LargeBinary, nullable=False),  # of the index over all `size` leaves
     Column("registrations", BigInteger, nullable=False),  # registry entries among the leaves
@@ -46,7 +46,7 @@ labels = Table(
     sqlite_with_rowid=False,
 )
 
-# The hashes at depth TOP_BITS of the index, 1,024 a page, each one byte of state and 32 of hash.
+# The hashes at depth TOP_BITS of the index, 1,024 a page, each 32 bytes of hash and u32 labels.
 index_pages = Table(
     "index_pages",
     metadata,

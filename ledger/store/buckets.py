@@ -1,0 +1,120 @@
+"""The index over the store: label rows for `ledger.core.index.PrefixTree`, and its bucket hashes persisted.
+
+A process that starts loads the bucket hashes and reads only the labels that came after they were written, so
+that a million labels cost neither memory nor minutes.  `index_pages` are written every PAGES_EVERY leaves and
+not with every batch: they are a shortcut, and what they lack can always be computed from the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct
+
+from ledger.core.entries import decode_entry, index_label
+from ledger.core.index import TOP_BITS, Bucket, PrefixTree, Row
+from ledger.store.engine import Connection, run
+from ledger.store.labels import add_labels, read_pages, write_pages
+from ledger.store.log import read_entries, read_state
+
+PAGES_EVERY = 16_384
+PAGE = 1024  # buckets a page
+CHUNK = 100
+STEP = 5_000  # entries read at once
+_BUCKET = Struct(">32sI")  # hash ‖ u32 labels
+_PAST_ALL = b"\xff" * 33
+
+
+class StoredRows:
+    """The labels of the first `covers` leaves, read through the transaction `db` that its owner has open."""
+
+    def __init__(self, covers: int) -> None:
+        self.covers = covers
+        self.db: Connection | None = None
+
+    def _open(self) -> Connection:
+        if self.db is None:
+            raise RuntimeError("StoredRows needs an open transaction: set db first")
+        return self.db
+
+    def buckets(self, prefixes: Sequence[int], bits: int) -> Iterator[Sequence[Row]]:
+        """See `ledger.core.index.IndexRows`."""
+        db, shift = self._open(), 24 - bits
+        for start in range(0, len(prefixes), CHUNK):
+            part = prefixes[start : start + CHUNK]
+            params: list[object] = []
+            for prefix in part:
+                low, high = prefix << shift, (prefix + 1) << shift
+                params.append(low.to_bytes(3, "big"))
+                params.append(high.to_bytes(3, "big") if high < 1 << 24 else _PAST_ALL)
+            params.append(self.covers)
+            found: dict[int, list[Row]] = {}
+            # CROSS JOIN: the few ranges outside, the primary key of labels inside.
+            rows = run(
+                db,
+                f"WITH want (low, high) AS (VALUES {','.join(['(?,?)'] * len(part))})"
+                " SELECT label, idx FROM want CROSS JOIN labels"
+                " WHERE label >= low AND label < high AND idx < ?",
+                params,
+            )
+            for label, index in rows:
+                found.setdefault(int.from_bytes(label[:3], "big") >> shift, []).append((bytes(label), index))
+            for prefix in part:
+                yield sorted(found.get(prefix, ()))
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """See `ledger.core.index.IndexRows`."""
+        add_labels(self._open(), rows)
+
+
+class BucketPages:
+    """The persisted bucket hashes as they are in the database: 36 bytes a bucket, PAGE to a page."""
+
+    def __init__(self, pages: dict[int, bytes] | None = None) -> None:
+        self._pages = {page: bytearray(data) for page, data in (pages or {}).items()}
+        self._dirty: set[int] = set()
+
+    def __iter__(self) -> Iterator[Bucket]:
+        for page, data in self._pages.items():
+            for slot, (digest, labels) in enumerate(_BUCKET.iter_unpack(data)):
+                if labels:
+                    yield Bucket(page * PAGE + slot, digest, labels)
+
+    def update(self, buckets: Iterable[Bucket]) -> None:
+        """Take over what `PrefixTree.take_changed` gave."""
+        for prefix, digest, labels in buckets:
+            page, slot = divmod(prefix, PAGE)
+            data = self._pages.get(page)
+            if data is None:
+                data = self._pages[page] = bytearray(PAGE * _BUCKET.size)
+            _BUCKET.pack_into(data, slot * _BUCKET.size, digest, labels)
+            self._dirty.add(page)
+
+    def write(self, db: Connection) -> None:
+        """Write the changed pages; the caller sets `State.pages_covers` in the same transaction."""
+        write_pages(db, [(page, bytes(self._pages[page])) for page in sorted(self._dirty)])
+
+    def written(self) -> None:
+        """The transaction of `write` has committed."""
+        self._dirty.clear()
+
+
+def labels_between(db: Connection, start: int, stop: int) -> Iterator[bytes]:
+    """The index labels of entries start … stop−1; index roots have none."""
+    for first in range(start, stop, STEP):
+        for raw in read_entries(db, first, min(stop, first + STEP)):
+            label = index_label(decode_entry(raw))
+            if label is not None:
+                yield label
+
+
+def load_tree(db: Connection, rows: StoredRows, top_bits: int = TOP_BITS) -> tuple[PrefixTree, BucketPages]:
+    """The index over the first `rows.covers` leaves: the persisted buckets, and the rows since or before.
+
+    `rows.db` must be set.  The caller compares `tree.root` with the index root it trusts for that size.
+    """
+    pages = BucketPages(read_pages(db))
+    tree = PrefixTree(rows, top_bits)
+    tree.load(pages)
+    stored = read_state(db).pages_covers
+    tree.mark_dirty(labels_between(db, min(stored, rows.covers), max(stored, rows.covers)))
+    return tree, pages
