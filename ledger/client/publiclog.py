@@ -1,0 +1,80 @@
+"""The seam between a reader and a published log.
+
+Whoever implements `PublicLog` moves bytes and nothing else: every answer is checked by the reader
+(`ledger.client.view`), so an implementation can at worst fail to answer, never make one believe.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ledger.core.errors import GlassbookError
+from ledger.core.tiles import Tile
+
+
+class Unreachable(GlassbookError):
+    """The log did not answer, or not in time: nothing was shown either way (CLI exit 3)."""
+
+
+class Moved(GlassbookError):
+    """An answer stands under another checkpoint than the one in use: begin again under the new one.
+
+    Not a fault: a log grows while it is read. Whoever still sees it after several attempts could not check.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class IndexAnswer:
+    """Index proofs and the index root leaf they stand under, all of one checkpoint (`POST /index/proofs`)."""
+
+    checkpoint: bytes  # signed note
+    index_root_entry: bytes  # 82 bytes, the last leaf of the checkpoint
+    index_root_proof: list[bytes]  # its path, 32 bytes each
+    proofs: list[bytes]  # in the order of the labels asked for
+
+
+class PublicLog(Protocol):
+    """What can be asked of a published log. All methods raise `Unreachable`, or `Malformed` for what
+    cannot be an answer; none of them checks what it returns beyond its form and size."""
+
+    @property
+    def where(self) -> str:
+        """URL or folder, for messages."""
+
+    def checkpoint(self) -> bytes:
+        """The newest published checkpoint, a signed note of at most 1 MiB."""
+
+    def tile(self, tile: Tile) -> bytes:
+        """One tile or entry bundle of exactly `tile.width` hashes or entries.
+
+        Where a partial one is gone because the full one exists, that one is fetched and cut.
+        """
+
+    def index_proofs(self, labels: Sequence[bytes]) -> IndexAnswer:
+        """Proofs for these index labels (32 bytes each) in order. The order in which they are asked is
+        the caller's to shuffle. At most `MAX_LABELS` at once."""
+
+    def envelopes(self, tokens: Sequence[bytes]) -> list[bytes | None] | None:
+        """The envelopes for these fetch tokens (32 bytes each) in order, None for a missing one;
+        None for all where the log holds no envelopes (a folder)."""
+
+
+MAX_LABELS = 10_000  # of one request, interfaces.md
+MAX_CHECKPOINT = 1 << 20  # bytes, formats §6
+
+
+def open_log(where: str, progress: Callable[[int, int], None] | None = None) -> PublicLog:
+    """A log by its URL (`http://`, `https://`) or by the folder it is published to.
+
+    `progress(done, all)` is called with numbers of entries while the index of a folder is built.
+    Raises `Unreachable` when there is no such folder, `Malformed` for a URL with query, fragment or password.
+    """
+    # Imported here: a reader of folders needs no HTTP client.
+    if where.startswith(("http://", "https://")):
+        from ledger.client.urllog import UrlLog
+
+        return UrlLog(where)
+    from ledger.client.folderlog import FolderLog
+
+    return FolderLog(Path(where), progress)
