@@ -64,9 +64,9 @@ def subproof(m: int, leaves: list[bytes], known: bool) -> list[bytes]:
 # The index, formats §5
 
 
-def bit(label: bytes, depth: int) -> str:
-    """'0' or '1': bit number `depth` of the label, most significant first."""
-    return "".join(f"{byte:08b}" for byte in label)[depth]
+def bit(label: bytes, depth: int) -> int:
+    """Bit number `depth` of the label, most significant first."""
+    return label[depth // 8] >> (7 - depth % 8) & 1
 
 
 def index_root(rows: dict[bytes, int], depth: int = 0) -> bytes:
@@ -76,8 +76,8 @@ def index_root(rows: dict[bytes, int], depth: int = 0) -> bytes:
     if len(rows) == 1:
         ((label, index),) = rows.items()
         return H(b"\x02" + label + index.to_bytes(8, "big"))
-    left = {label: index for label, index in rows.items() if bit(label, depth) == "0"}
-    right = {label: index for label, index in rows.items() if bit(label, depth) == "1"}
+    left = {label: index for label, index in rows.items() if bit(label, depth) == 0}
+    right = {label: index for label, index in rows.items() if bit(label, depth) == 1}
     return H(b"\x03" + index_root(left, depth + 1) + index_root(right, depth + 1))
 
 
