@@ -34,7 +34,9 @@ def tree_of(rows: dict[bytes, int], bits: int = 8) -> PrefixTree:
 
 
 @given(sets, top_bits, st.randoms(use_true_random=False))
-def test_root_depends_on_the_set_alone_not_on_order_or_batches(rows: dict[bytes, int], bits: int, random: Random) -> None:
+def test_root_depends_on_the_set_alone_not_on_order_or_batches(
+    rows: dict[bytes, int], bits: int, random: Random
+) -> None:
     pairs = list(rows.items())
     random.shuffle(pairs)
     tree = PrefixTree(MemoryRows(bits), bits)
@@ -47,7 +49,9 @@ def test_root_depends_on_the_set_alone_not_on_order_or_batches(rows: dict[bytes,
 
 
 @given(sets, labels, top_bits)
-def test_proofs_are_those_of_the_oracle_and_are_accepted(rows: dict[bytes, int], other: bytes, bits: int) -> None:
+def test_proofs_are_those_of_the_oracle_and_are_accepted(
+    rows: dict[bytes, int], other: bytes, bits: int
+) -> None:
     tree = tree_of(rows, bits)
     asked = [*rows, other]
     for label, proof in zip(asked, tree.prove_many(asked), strict=True):
@@ -113,7 +117,7 @@ def test_a_reader_moves_to_another_covers_forth_and_back(first: int, second: int
     rows = {hashed(i): i for i in range(60)}
     storage = RowsBelow(rows)
     tree = PrefixTree(storage, 6)
-    for covers in (first: int, second: int) -> None:
+    for covers in (first, second):
         low, high = sorted((storage.covers, covers))
         storage.covers = covers
         tree.mark_dirty(label for label, index in rows.items() if low <= index < high)
