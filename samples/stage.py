@@ -1,0 +1,110 @@
+"""What the demo shows: chapters in plain words, the commands as they are typed, and what each one proved.
+
+On a terminal in colour, anywhere else as plain lines. The commands print their own output and progress.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.text import Text
+
+
+class DemoFailed(Exception):
+    """A command of the demo ended otherwise than it should; the message names it and what to look at."""
+
+
+class Stage:
+    """One run of the demo in one folder; commands run inside it, so that a reader can type them there again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.console = Console(markup=False, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+        self.chapters = 0
+        self.began = time.monotonic()
+        # What the verifier remembers belongs into the folder too: the demo leaves nothing else behind.
+        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "PYTHONUNBUFFERED": "1"}
+
+    def chapter(self, title: str, words: str) -> None:
+        """Begin a part: its number and title, and a sentence or two on what is about to happen."""
+        self.chapters += 1
+        heading = f"{self.chapters}. {title}"
+        self.console.print()
+        if self.console.is_terminal:
+            self.console.print(Rule(Text(heading, style="bold cyan"), align="left", style="cyan"))
+        else:
+            self.console.print(f"== {heading}")
+        self.say(words)
+
+    def say(self, words: str) -> None:
+        """Plain words."""
+        self._print(Text(words), 0)
+
+    def arranged(self, words: str) -> None:
+        """Something that is so only because this is a demo."""
+        self._print(Text("arranged for the demo: ", style="yellow") + Text(words, style="not bold"), 0)
+
+    def proved(self, words: str) -> None:
+        """What the command before has shown."""
+        self._print(Text("✓ ", style="bold green") + Text(words, style="green"), 0)
+
+    def caught(self, words: str) -> None:
+        """What the command before has refused to believe."""
+        self._print(Text("✗ caught: ", style="bold red") + Text(words, style="red"), 0)
+
+    def _print(self, text: Text, indent: int) -> None:
+        if self.console.is_terminal:
+            self.console.print(Padding(text, (0, 0, 0, indent)))
+        else:
+            self.console.print(Text(" " * indent) + text)
+
+    def run(self, *command: str, expect: int = 0, quiet: bool = False, told: bool = True) -> str:
+        """Run one of the product's own commands in the folder, showing it as it is typed.
+
+        `quiet` keeps its output to itself and returns it. Raises DemoFailed when it exits otherwise than `expect`.
+        """
+        if told:
+            self._print(Text("$ " + shlex.join(command), style="bold"), 2)
+        sys.stdout.flush()
+        done = subprocess.run(
+            [program(command[0]), *command[1:]],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if quiet else None,
+            stderr=subprocess.PIPE if quiet else None,
+            text=True,
+        )
+        if done.returncode != expect:
+            output = f"\n{done.stdout or ''}{done.stderr or ''}".rstrip()
+            raise DemoFailed(f"{shlex.join(command)}: exit code {done.returncode}, expected {expect}{output}")
+        if expect:
+            self._print(Text(f"exit code {done.returncode}", style="bold red"), 2)
+        return done.stdout or ""
+
+    def seconds(self) -> int:
+        """Whole seconds since the demo began."""
+        return round(time.monotonic() - self.began)
+
+
+def program(name: str) -> str:
+    """The command of that name beside this Python: the one that belongs to this installation."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else name
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """`1 record`, `2 records`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+__all__: Sequence[str] = ("DemoFailed", "Stage", "plural", "program")
