@@ -92,8 +92,6 @@ class FolderLog:
         return str(self._folder / path)
 
     def _read_index(self, size: int, note: bytes) -> "_Index":
-        if size < 2:
-            raise Malformed(self._name("checkpoint"), f"a log of size {size}; none below 2 is published")
         pairs: list[tuple[bytes, int]] = []
         raw = b""
         for n in range((size + 255) // 256):
