@@ -43,7 +43,7 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 pytest: packages $(READY)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 # What the tests need and PyPI does not have.
 packages:

@@ -10,7 +10,7 @@ CORE = Path(__file__).parents[2] / "ledger" / "core"
 
 # Parts of the standard library that neither tell the time nor touch files, networks, processes or logs.
 STANDARD = {
-    "__future__", "abc", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib",
+    "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib",
     "dataclasses", "datetime", "enum", "functools", "hashlib", "heapq", "hmac", "itertools", "json", "math",
     "operator", "re", "string", "struct", "types", "typing", "unicodedata",
 }  # fmt: skip
