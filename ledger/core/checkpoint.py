@@ -18,7 +18,7 @@ from ledger.core.note import Good, VerifierKey, good_signatures, parse_note, tre
 
 
 def check_origin(origin: str, where: str) -> None:
-    """Malformed unless origin is a URL without scheme, 1 to 255 bytes, no space, plus or control character."""
+    """Check that origin is a URL without scheme: 1 to 255 bytes, no space, plus or control character."""
     if not 1 <= len(origin.encode()) <= 255:
         raise Malformed(where, "the origin has not 1 to 255 bytes")
     if "+" in origin or "://" in origin:

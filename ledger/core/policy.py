@@ -10,7 +10,7 @@
     quorum q
 
 Here a policy has exactly one log, its ML-DSA-44 key is a witness without which there is no quorum, no key
-stands twice, and the comment `# auditor NAME` above a witness says that it checks all entries before it signs.
+stands twice, and the comment `# auditor NAME` above a witness says that it checks every entry it signs for.
 """
 
 import re
@@ -117,7 +117,9 @@ class Policy:
         counted = tuple(dict.fromkeys(signature.vkey for signature in counting))
         present = {names[vkey] for vkey in counted if vkey in names}
         if not self.quorum_met(present):
-            missing = ", ".join(ascii(name)[1:-1] for name in names.values() if name not in present)
+            missing = ", ".join(
+                ascii(name)[1:-1] + _why_not(vkey, good) for vkey, name in names.items() if name not in present
+            )
             raise QuorumNotMet("checkpoint", f"no quorum; no cosignature that counts by {missing}", note=note)
         # The log cannot vouch for its own time.
         times = [signature.timestamp for signature in counting if signature.vkey.name != self.origin]
@@ -125,6 +127,14 @@ class Policy:
         return Opened(
             checkpoint, note, tuple(good), counted, max(stated, default=None), min(stated, default=None)
         )
+
+
+def _why_not(vkey: VerifierKey, good: list[Good]) -> str:
+    """Why a witness that did cosign does not count, for a message."""
+    stated = [signature.timestamp for signature in good if signature.vkey == vkey]
+    if not stated:
+        return ""
+    return " (states no time)" if not any(stated) else " (cosigned later than this computer's clock says it is)"
 
 
 def _is_log_mldsa(witness: Witness, log: VerifierKey) -> bool:
