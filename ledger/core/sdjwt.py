@@ -1,0 +1,198 @@
+"""The record itself as an SD-JWT, RFC 9901, narrowed by formats.md §3.
+
+    <issuer-signed JWT>~<disclosure>~<disclosure>~
+
+The JWT is signed with the source's key and holds no claim, only 8 digests, of real disclosures and of
+nothing:
+
+    {"iss": "https://<origin>#<source>", "epoch": 2026, "_sd_alg": "sha-256", "_sd": [8 × SHA-256, sorted]}
+
+A disclosure is base64url of ["<salt>", "<claim>", <value>]; whoever has it can leave it out or pass it
+on, and without it the digest tells nothing. The entry in the log commits to the JWT alone, never to
+disclosures.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from ledger.core.encoding import b64url_decode, b64url_encode
+from ledger.core.errors import BadSignature, Malformed
+from ledger.core.jose import check_header, integer, members, parse_json, sign_jws, split_jws
+from ledger.core.keys import Ed25519PrivateKey, verify_ed25519
+
+CLAIMS: Final = ("subject", "actor", "event", "data", "purpose", "reason", "recipient")
+TYP: Final = "access-record+sd-jwt"
+DIGESTS: Final = 8
+SALT_BYTES: Final = 16
+
+_WHERE: Final = "SD-JWT"
+_ISSUER: Final = re.compile(r"https://[^#]{1,255}#[1-9][0-9]{0,9}")
+_PAYLOAD_MEMBERS: Final = ("iss", "epoch", "_sd_alg", "_sd")
+
+
+@dataclass(frozen=True, slots=True)
+class SdJwt:
+    """An SD-JWT taken apart: opened `claims` by name, and by the same names the `disclosures` that open them."""
+
+    jwt: str
+    payload: dict[str, Any]
+    claims: dict[str, Any]
+    disclosures: dict[str, str]
+    signing_input: bytes
+    signature: bytes
+
+    @property
+    def issuer(self) -> str:
+        return str(self.payload["iss"])
+
+    @property
+    def epoch(self) -> int:
+        return int(self.payload["epoch"])
+
+    @property
+    def text(self) -> str:
+        """The SD-JWT again, with all disclosures it came with."""
+        return "~".join((self.jwt, *self.disclosures.values(), ""))
+
+
+def issuer(origin: str, source: int) -> str:
+    """`iss` of the records of `source`."""
+    return f"https://{origin}#{source}"
+
+
+def commitment(jwt: str) -> bytes:
+    """The 32 bytes by which an entry commits to an issuer-signed JWT (without disclosures)."""
+    return sha256(b"glassbook/v1/commitment\0" + jwt.encode("ascii")).digest()
+
+
+def issue(
+    origin: str,
+    source: int,
+    epoch: int,
+    claims: Mapping[str, Any],
+    key: Ed25519PrivateKey,
+    random: Callable[[int], bytes] = secrets.token_bytes,
+) -> str:
+    """An SD-JWT with one disclosure for each of `claims`, in that order; decoys fill up to 8 digests.
+
+    Malformed if a claim is unknown or holds what a reader would refuse. `random(n)` gives n bytes.
+    """
+    disclosures = []
+    for name, value in claims.items():
+        salt = b64url_encode(random(SALT_BYTES))
+        text = json.dumps([salt, name, value], ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        disclosures.append(b64url_encode(text.encode("utf-8")))
+    digests = [_digest(disclosure) for disclosure in disclosures]
+    # A decoy is the digest of a salt that nobody keeps (RFC 9901 §4.2.7).
+    digests += [b64url_encode(sha256(random(32)).digest()) for _ in range(DIGESTS - len(digests))]
+    payload = {"iss": issuer(origin, source), "epoch": epoch, "_sd_alg": "sha-256", "_sd": sorted(digests)}
+    issued = "~".join((sign_jws(payload, TYP, key), *disclosures, ""))
+    split_sd_jwt(issued, key.public)
+    return issued
+
+
+def parse_sd_jwt(text: str, key: bytes) -> SdJwt:
+    """`text` taken apart and checked under the source's 32-byte `key`; Malformed or BadSignature."""
+    sd_jwt = split_sd_jwt(text, key)
+    if not verify_ed25519(key, sd_jwt.signature, sd_jwt.signing_input):
+        raise BadSignature(_WHERE, "the signature is not by the key named", jwt=sd_jwt.jwt)
+    return sd_jwt
+
+
+def split_sd_jwt(text: str, key: bytes) -> SdJwt:
+    """As parse_sd_jwt but for the signature, so that many can be verified together."""
+    if not text.endswith("~"):
+        raise Malformed(_WHERE, "does not end in ~; a key binding JWT has no place here")
+    jwt, *disclosures = text[:-1].split("~")
+    jws = split_jws(jwt, _WHERE)
+    check_header(jws, key, TYP, _WHERE)
+    payload = members(jws.payload, f"{_WHERE} payload", _PAYLOAD_MEMBERS)
+    undisclosed = _check_payload(payload)
+    claims: dict[str, Any] = {}
+    named: dict[str, str] = {}
+    for disclosure in disclosures:
+        digest = _digest(disclosure)
+        if digest not in undisclosed:
+            raise Malformed(_WHERE, "a disclosure stands twice, or has no digest in _sd")
+        undisclosed.remove(digest)
+        name, value = _open_disclosure(disclosure)
+        if name in claims:
+            raise Malformed(_WHERE, f"claim {name} stands twice")
+        claims[name] = value
+        named[name] = disclosure
+    return SdJwt(jwt, payload, claims, named, jws.signing_input, jws.signature)
+
+
+def present(sd_jwt: SdJwt, claims: Collection[str]) -> str:
+    """The SD-JWT with the disclosures of `claims` alone; Malformed if it cannot open one of these."""
+    for name in claims:
+        if name not in sd_jwt.disclosures:
+            held = ", ".join(sd_jwt.claims) or "none"
+            raise Malformed(_WHERE, f"a claim asked for is not in it; it can open {held}")
+    return "~".join((sd_jwt.jwt, *(d for name, d in sd_jwt.disclosures.items() if name in claims), ""))
+
+
+def _digest(disclosure: str) -> str:
+    """base64url SHA-256 over the disclosure as it stands (RFC 9901 §4.2.3)."""
+    try:
+        return b64url_encode(sha256(disclosure.encode("ascii")).digest())
+    except UnicodeEncodeError:
+        raise Malformed(_WHERE, "a disclosure is not ASCII") from None
+
+
+def _check_payload(payload: dict[str, Any]) -> set[str]:
+    """The 8 digests of a payload whose members are all as they must be."""
+    where = f"{_WHERE} payload"
+    if not isinstance(payload["iss"], str) or not _ISSUER.fullmatch(payload["iss"]):
+        raise Malformed(where, "iss is not https://<origin>#<source>")
+    integer(payload["epoch"], f"{where} epoch", high=2**16 - 1)
+    if payload["_sd_alg"] != "sha-256":
+        raise Malformed(where, "_sd_alg is not sha-256")
+    digests = payload["_sd"]
+    if not isinstance(digests, list) or [type(digest) for digest in digests] != [str] * DIGESTS:
+        raise Malformed(where, f"_sd is not a list of {DIGESTS} digests")
+    if any(len(b64url_decode(digest, f"{where} _sd")) != 32 for digest in digests):
+        raise Malformed(where, "a digest in _sd is not 32 bytes")
+    found = set(digests)
+    if len(found) != DIGESTS or sorted(digests) != digests:
+        raise Malformed(where, "the digests in _sd are not in ASCII order, each once")
+    return found
+
+
+def _open_disclosure(disclosure: str) -> tuple[str, Any]:
+    """Name and value of the claim in a disclosure (RFC 9901 §4.2.1, §7.1)."""
+    where = "disclosure"
+    raw = b64url_decode(disclosure, where)
+    array = parse_json(raw, where)
+    if not isinstance(array, list) or len(array) != 3 or not isinstance(array[0], str):
+        raise Malformed(where, "not an array of salt, claim and value")
+    salt, name, value = array
+    if len(b64url_decode(salt, f"{where} salt")) < SALT_BYTES:
+        raise Malformed(where, f"salt of less than {SALT_BYTES} bytes")
+    if not isinstance(name, str) or name not in CLAIMS:
+        raise Malformed(where, f"its claim is none of {', '.join(CLAIMS)}")
+    # The value is walked only if its text could hold such a member, escaped or not.
+    if (b"_sd" in raw or b"..." in raw or b"\\u" in raw) and _has_nested(value):
+        raise Malformed(where, f"claim {name} holds a disclosure of its own")
+    return name, value
+
+
+def _has_nested(value: Any) -> bool:
+    """Whether a member named `_sd` or `...` stands anywhere in `value`."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            if "_sd" in item or "..." in item:
+                return True
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return False
