@@ -13,7 +13,7 @@ from struct import Struct
 from ledger.core.entries import decode_entry, index_label
 from ledger.core.index import TOP_BITS, Bucket, PrefixTree, Row
 from ledger.store.engine import Connection, run
-from ledger.store.labels import add_labels, read_pages, write_pages
+from ledger.store.labels import read_pages, write_pages
 from ledger.store.log import read_entries, read_state
 
 PAGES_EVERY = 16_384
@@ -25,11 +25,15 @@ _PAST_ALL = b"\xff" * 33
 
 
 class StoredRows:
-    """The labels of the first `covers` leaves, read through the transaction `db` that its owner has open."""
+    """The labels of the first `covers` leaves, read through the transaction `db` that its owner has open.
+
+    What a tree adds is kept in `added` until the owner writes it, in the transaction that makes it true.
+    """
 
     def __init__(self, covers: int) -> None:
         self.covers = covers
         self.db: Connection | None = None
+        self.added: list[Row] = []
 
     def _open(self) -> Connection:
         if self.db is None:
@@ -63,7 +67,7 @@ class StoredRows:
 
     def add(self, rows: Sequence[Row]) -> None:
         """See `ledger.core.index.IndexRows`."""
-        add_labels(self._open(), rows)
+        self.added += rows
 
 
 class BucketPages:

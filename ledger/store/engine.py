@@ -27,6 +27,16 @@ BEGIN = "run: glassbook init DIR --origin ORIGIN"
 CACHE_KIB = 24 * 1024  # a connection's page cache; a process holds one or two connections
 
 
+_PASSING = {
+    "SQLITE_BUSY": "the database is locked",
+    "SQLITE_LOCKED": "the database is locked",
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_IOERR": "the disk does not read or write",
+    "SQLITE_CANTOPEN": "the database file cannot be opened",
+    "SQLITE_READONLY": "the database file may not be written",
+    "SQLITE_NOMEM": "memory is short",
+}
+
 Rows: TypeAlias = CursorResult[*tuple[Any, ...]]
 
 
@@ -143,8 +153,9 @@ def _placed(db: Connection, sql: str) -> str:
 
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return sqlalchemy.create_engine(url)
-    engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+        return sqlalchemy.create_engine(url, hide_parameters=True)
+    # hide_parameters: an exception's text may end up in a log.
+    engine = sqlalchemy.create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
@@ -173,13 +184,17 @@ def _busy() -> Iterator[None]:
     try:
         yield
     except sqlalchemy.exc.OperationalError as error:
-        raise StoreBusy(_why(error)) from None
+        why = _passing(error)
+        if why is None:
+            raise
+        raise StoreBusy(why) from None
     except sqlalchemy.exc.TimeoutError:
         raise StoreBusy("no connection to the database is free") from None
 
 
-def _why(error: sqlalchemy.exc.OperationalError) -> str:
-    # Never str(error): SQLAlchemy's text holds the statement's parameters.
-    name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
-    words = {"SQLITE_FULL": "the disk is full", "SQLITE_BUSY": "the database is locked"}
-    return words.get(str(name), f"the database does not answer ({name})")
+def _passing(error: sqlalchemy.exc.OperationalError) -> str | None:
+    """What may pass by itself, in words; None when the statement or the database itself is at fault."""
+    name = getattr(error.orig, "sqlite_errorname", None)
+    if name is None:  # another engine: its connection is lost, or it asks to try again
+        return f"the database does not answer ({type(error.orig).__name__})"
+    return next((words for code, words in _PASSING.items() if name.startswith(code)), None)

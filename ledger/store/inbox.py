@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ledger.store.engine import Connection, run, run_many
 
@@ -11,8 +11,7 @@ CHUNK = 500
 COLUMNS = "number, label, leaf_hash, entry, source, day, registrations"
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A row of the inbox.  `day` is −1 unless the entry is a record; `registrations` says against how many
     registry entries it was checked."""
 
@@ -63,7 +62,7 @@ def take_waiting(db: Connection, limit: int) -> list[Waiting]:
         f"SELECT {COLUMNS} FROM inbox ORDER BY number LIMIT ?",
         (limit,),
     )
-    return [Waiting(*row) for row in rows]
+    return [Waiting._make(row) for row in rows]
 
 
 def clear(db: Connection, last: int) -> None:
@@ -77,6 +76,7 @@ def backlog(db: Connection) -> int:
     return 0 if first is None else int(last) - int(first) + 1
 
 
-def waiting_day_count(db: Connection, source: int, day: int) -> int:
-    """Records of a source and day that wait in the inbox."""
-    return int(run(db, "SELECT COUNT(*) FROM inbox WHERE source = ? AND day = ?", (source, day)).scalar_one())
+def waiting_day_counts(db: Connection) -> dict[tuple[int, int], int]:
+    """Records that wait in the inbox, by (source, day)."""
+    rows = run(db, "SELECT source, day, COUNT(*) FROM inbox WHERE day >= 0 GROUP BY source, day")
+    return {(source, day): count for source, day, count in rows}

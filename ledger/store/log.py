@@ -39,6 +39,11 @@ def begin_log(db: Connection, empty: State) -> None:
     )
 
 
+def has_log(db: Connection) -> bool:
+    """Whether a log was begun in this database."""
+    return run(db, "SELECT 1 FROM state WHERE id = 1").first() is not None
+
+
 def read_state(db: Connection) -> State:
     """The state this transaction sees."""
     row = run(db, f"SELECT {STATE} FROM state WHERE id = 1").one()
@@ -54,7 +59,7 @@ def swap_state(db: Connection, expected_size: int, new: State) -> bool:
     """Replace the state if its size is still `expected_size`; False (nothing changed) when it is not."""
     changed = run(
         db,
-        "UPDATE state SET size = ?, frontier = ?, labels = ?, index_root = ?, registrations = ?,"
+        "UPDATE state SET size = ?, root = ?, labels = ?, index_root = ?, registrations = ?,"
         " pages_covers = ? WHERE id = 1 AND size = ?",
         (*astuple(new), expected_size),
     )

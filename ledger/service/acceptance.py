@@ -1,0 +1,230 @@
+"""Submissions into the inbox: checked side by side, written in one transaction for all who wait (group commit).
+
+A transaction takes the write lock first, so what it finds free stays free until it commits.  It holds only if the
+register is still the one that the checks were made against; if not, those submissions are checked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ledger.core.entries import REGISTRY, Coverage
+from ledger.core.registry import Register
+from ledger.service.body import MAX_ENTRIES, Submission
+from ledger.service.checks import Candidate, Checked, View, check_submissions
+from ledger.service.problems import Refusal, RequestRefused, busy
+from ledger.store import Connection, Store, StoreBusy, envelopes, inbox, labels, log, publication
+
+CLOCK_TOLERANCE_S = 300  # between our clock and the witnesses', as much as readers allow (formats §6)
+CHECKERS = 3
+
+
+class Accepted(NamedTuple):
+    """Durable in the inbox, now or from before."""
+
+    label: bytes
+    leaf: bytes
+
+
+class Duplicate(NamedTuple):
+    """In the log already, at index `at`."""
+
+    label: bytes
+    leaf: bytes
+    at: int
+
+
+Outcome = Accepted | Duplicate | Refusal
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one transaction is about to put into the inbox, and what it must remember on the way."""
+
+    rows: list[tuple[int, bytes, bytes, bytes, int, int, int]] = field(default_factory=list)
+    deposits: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    registrations: list[tuple[int, bytes]] = field(default_factory=list)
+    taken: dict[bytes, bytes] = field(default_factory=dict)  # label → entry, in the inbox or in this group
+    sequenced: dict[bytes, int] = field(default_factory=dict)  # label → index
+    counts: dict[tuple[int, int], int] = field(default_factory=dict)  # (source, day) → records in this group
+    waiting_counts: dict[tuple[int, int], int] | None = None  # the same in the inbox, once it is asked for
+    entries: dict[int, bytes] = field(default_factory=dict)  # index → entry, of the labels in `sequenced`
+
+
+class Acceptance:
+    """Takes submissions for one log; one instance a process."""
+
+    def __init__(self, store: Store, origin: str, inbox_limit: int) -> None:
+        self._store = store
+        self._inbox_limit = inbox_limit
+        self._view = View(origin, Register(origin), 0)
+        self._checkers = ThreadPoolExecutor(CHECKERS, "check")
+        self._writer = ThreadPoolExecutor(1, "write")
+        self._waiting: list[tuple[Checked, asyncio.Future[list[Outcome] | None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    def close(self) -> None:
+        """Wait for the threads; what they were writing is written."""
+        self._checkers.shutdown()
+        self._writer.shutdown()
+
+    def refresh(self) -> None:
+        """Read registry entries that were accepted since, by this process or another."""
+        view = self._view
+        with self._store.read() as db:
+            rows = log.read_registrations(db, view.registrations)
+            last = log.last_registration(db)
+            if last < view.registrations:  # one was left out by the sequencer: begin again
+                view = View(view.origin, Register(view.origin), 0)
+                rows = log.read_registrations(db)
+        if last == self._view.registrations:
+            return
+        register = view.register.copy()
+        for number, _, entry in rows:
+            register.add(number - 1, entry)
+        self._view = View(view.origin, register, last)
+
+    async def accept(self, submissions: Sequence[Submission | Refusal], now: int) -> list[Outcome]:
+        """What becomes of each submission, in order.  `now` is the ledger's clock, Unix seconds.
+
+        Raises RequestRefused (busy) when the store cannot take them now: then nothing of the group was written.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            checked = await loop.run_in_executor(
+                self._checkers, check_submissions, self._view, submissions, now
+            )
+            if not checked.candidates:
+                return [checked.refusals[place] for place in range(checked.total)]
+            future: asyncio.Future[list[Outcome] | None] = loop.create_future()
+            self._waiting.append((checked, future))
+            if self._writing is None:
+                self._writing = loop.create_task(self._write_all(now))
+            outcomes = await future
+            if outcomes is not None:
+                return outcomes
+            await loop.run_in_executor(self._checkers, self.refresh)
+
+    async def _write_all(self, now: int) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                group: list[tuple[Checked, asyncio.Future[list[Outcome] | None]]] = []
+                count = 0
+                while self._waiting and (
+                    not group or count + len(self._waiting[0][0].candidates) <= MAX_ENTRIES
+                ):
+                    member = self._waiting.pop(0)
+                    group.append(member)
+                    count += len(member[0].candidates)
+                try:
+                    found = await loop.run_in_executor(
+                        self._writer, self._commit, [checked for checked, _ in group], now
+                    )
+                except BaseException as error:
+                    refused = busy(str(error)) if isinstance(error, StoreBusy) else error
+                    for _, future in group:
+                        if not future.done():
+                            future.set_exception(refused)
+                    if not isinstance(error, Exception):
+                        raise
+                else:
+                    for (_, future), outcomes in zip(group, found, strict=True):
+                        if not future.done():
+                            future.set_result(outcomes)
+        finally:
+            self._writing = None
+
+    def _commit(self, members: list[Checked], now: int) -> list[list[Outcome] | None]:
+        """Write a group; for each member its outcomes, or None when the register has changed since its checks."""
+        group = _Group()
+        found: list[list[Outcome] | None] = []
+        with self._store.write() as db:
+            self._check_pressure(db, now)
+            registrations = log.last_registration(db)
+            current = [member for member in members if member.view.registrations == registrations]
+            self._look_up(db, group, [c for member in current for c in member.candidates])
+            number = inbox.take_numbers(db, sum(len(member.candidates) for member in current))
+            for member in members:
+                if member.view.registrations != registrations:
+                    found.append(None)
+                    continue
+                outcomes: dict[int, Outcome] = dict(member.refusals)
+                for candidate in member.candidates:
+                    outcomes[candidate.place] = self._place(db, group, candidate, number)
+                    number += 1
+                found.append([outcomes[place] for place in range(member.total)])
+                if member.after is not member.view:
+                    registrations = member.after.registrations
+            inbox.put(db, group.rows)
+            envelopes.deposit_envelopes(db, group.deposits)
+            for count, entry in group.registrations:
+                log.add_registration(db, count, None, entry)
+        return found
+
+    def _check_pressure(self, db: Connection, now: int) -> None:
+        published = publication.read_publication(db).published_time
+        if now + CLOCK_TOLERANCE_S < published:
+            raise busy(
+                "the ledger's clock is behind the time of its last checkpoint; its operator has to set it", 60
+            )
+        if inbox.backlog(db) >= self._inbox_limit:
+            raise busy("more entries wait to be sequenced than this ledger lets wait", 2)
+
+    def _look_up(self, db: Connection, group: _Group, candidates: list[Candidate]) -> None:
+        asked = [candidate.label for candidate in candidates]
+        group.taken = inbox.find_in_inbox(db, asked)
+        group.sequenced = labels.find_labels(db, asked)
+        group.entries = log.read_entries_at(db, list(group.sequenced.values()))
+
+    def _place(self, db: Connection, group: _Group, candidate: Candidate, number: int) -> Outcome:
+        """Put one candidate into the group, or say why not."""
+        place, raw, entry, label, leaf, day, envelope, fetch, registrations, refusal = candidate
+        index = group.sequenced.get(label)
+        if index is not None and group.entries[index] == raw:
+            return Duplicate(label, leaf, index)
+        waiting = group.taken.get(label)
+        if waiting == raw:
+            return Accepted(label, leaf)
+        if refusal is not None:
+            return refusal
+        if isinstance(entry, Coverage):
+            refusal = self._check_count(db, group, entry)
+            if refusal is not None:
+                return refusal
+        if index is not None or waiting is not None:
+            return Refusal("label-conflict", "another entry stands under this label in log or inbox")
+        group.taken[label] = raw
+        source = int.from_bytes(raw[2:6], "big")  # where every kind but the index root has it
+        group.rows.append((number, label, leaf, raw, source, day, registrations))
+        if day >= 0:
+            group.counts[source, day] = group.counts.get((source, day), 0) + 1
+        if envelope is not None and fetch is not None:
+            group.deposits.append((number, fetch, envelope))
+        if raw[1] == REGISTRY:
+            group.registrations.append((registrations + 1, raw))
+        return Accepted(label, leaf)
+
+    def _check_count(self, db: Connection, group: _Group, entry: Coverage) -> Refusal | None:
+        if group.waiting_counts is None:
+            group.waiting_counts = inbox.waiting_day_counts(db)
+        day = (entry.source, entry.day)
+        counted = (
+            log.read_day_count(db, entry.source, entry.day)
+            + group.waiting_counts.get(day, 0)
+            + group.counts.get(day, 0)
+        )
+        if counted == entry.records:
+            return None
+        return Refusal(
+            "rule-broken",
+            f"coverage: the ledger has {counted} records of the day, not {entry.records}",
+            "count",
+        )
+
+
+__all__ = ["Accepted", "Acceptance", "Duplicate", "Outcome", "RequestRefused"]

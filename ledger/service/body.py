@@ -1,0 +1,143 @@
+"""A request body into submissions: {"entries": [S, …]} or NDJSON of S, where S is
+
+    {"entry": "<base64>", "envelope": "<base64>", "fetch": "<base64 of 32 bytes>"}
+
+One bad S refuses itself and not its neighbours, so each is parsed alone.  The fast way reads S with msgspec
+and then makes sure of what msgspec forgives: a member named twice (it keeps the last) and base64 with stray
+bits.  What is not plainly good goes the exact way, which finds out what is wrong with it, or that nothing is.
+"""
+
+from __future__ import annotations
+
+import binascii
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ledger.core.encoding import b64decode
+from ledger.core.errors import GlassbookError
+from ledger.core.jose import members, parse_json
+from ledger.service.problems import Refusal, RequestRefused
+
+MAX_ENTRIES: Final = 10_000
+MAX_BYTES: Final = 16 << 20
+# Entries have at most two commas inside and one after: far more of them are not 10,000 entries.
+_MAX_COMMAS: Final = 4 * MAX_ENTRIES
+_NAMES: Final = ("entry", "envelope", "fetch")
+
+
+class Submission(NamedTuple):
+    """What a source hands in: an entry's bytes, and for a record its envelope and H(fetch_token)."""
+
+    entry: bytes
+    envelope: bytes | None
+    fetch: bytes | None
+
+
+class _Submission(msgspec.Struct, forbid_unknown_fields=True):
+    entry: bytes
+    envelope: bytes | msgspec.UnsetType = msgspec.UNSET
+    fetch: bytes | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    entries: list[msgspec.Raw]
+
+
+_decode_submission: Final = msgspec.json.Decoder(_Submission).decode
+_decode_document: Final = msgspec.json.Decoder(_Document).decode
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def parse_document(body: bytes) -> list[Submission | Refusal]:
+    """The submissions of a JSON body, in order.
+
+    Raises RequestRefused when the body as a whole is not {"entries": […]} or has too many entries.
+    """
+    if body.count(b",") > _MAX_COMMAS:
+        raise RequestRefused(Refusal("too-many", f"send at most {MAX_ENTRIES} entries in one request"))
+    try:
+        items = _decode_document(body).entries
+    except _UNREADABLE:
+        raise RequestRefused(Refusal("malformed-body", _document_fault(body))) from None
+    if len(items) > MAX_ENTRIES:
+        raise RequestRefused(Refusal("too-many", f"send at most {MAX_ENTRIES} entries in one request"))
+    found = []
+    quotes = 2
+    for item in items:
+        text = bytes(item)
+        quotes += text.count(b'"')
+        found.append(parse_submission(text))
+    if body.count(b'"') != quotes:
+        # msgspec kept the last of several members "entries"; which of them was meant nobody can say.
+        raise RequestRefused(Refusal("malformed-body", "body: member entries stands twice"))
+    return found
+
+
+def parse_lines(body: bytes) -> list[Submission | Refusal]:
+    """The submissions of an NDJSON body, one a line, in order; an empty line is refused like other bad ones.
+
+    Raises RequestRefused when there are too many lines.
+    """
+    if body.count(b"\n") > MAX_ENTRIES:
+        raise RequestRefused(Refusal("too-many", f"send at most {MAX_ENTRIES} entries in one request"))
+    lines = body.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    if len(lines) > MAX_ENTRIES:
+        raise RequestRefused(Refusal("too-many", f"send at most {MAX_ENTRIES} entries in one request"))
+    return [parse_submission(line) for line in lines]
+
+
+def parse_submission(text: bytes) -> Submission | Refusal:
+    """One submission from its JSON text, or why it is none."""
+    try:
+        read = _decode_submission(text)
+    except _UNREADABLE:
+        return _parse_exactly(text)
+    # Between the quotes of S stand, in turn, a name, a colon, a value and a comma.
+    parts = text.split(b'"')
+    texts = dict(zip(parts[1::4], parts[3::4], strict=False))
+    envelope = None if isinstance(read.envelope, msgspec.UnsetType) else read.envelope
+    fetch = None if isinstance(read.fetch, msgspec.UnsetType) else read.fetch
+    plain, named = _canonical(read.entry, texts.get(b"entry")), 1
+    if envelope is not None:
+        plain, named = plain and _canonical(envelope, texts.get(b"envelope")), named + 1
+    if fetch is not None:
+        plain, named = plain and _canonical(fetch, texts.get(b"fetch")), named + 1
+    if plain and len(parts) == 4 * named + 1:
+        return Submission(read.entry, envelope, fetch)
+    return _parse_exactly(text)
+
+
+def _canonical(data: bytes, text: bytes | None) -> bool:
+    """Whether `text`, which msgspec decoded to `data`, is the one way to write it: no stray bits."""
+    if text is None or len(text) != (len(data) + 2) // 3 * 4:
+        return False
+    rest = len(data) % 3
+    return not rest or text[-4:] == binascii.b2a_base64(data[-rest:], newline=False)
+
+
+def _parse_exactly(text: bytes) -> Submission | Refusal:
+    try:
+        found = members(parse_json(text, "submission"), "submission", ("entry",), ("envelope", "fetch"))
+        data: dict[str, bytes] = {}
+        for name in _NAMES:
+            if name in found:
+                value = found[name]
+                if not isinstance(value, str):
+                    return Refusal("malformed-entry", f"submission: {name} is not a text")
+                data[name] = b64decode(value, f"submission: {name}")
+    except GlassbookError as error:
+        return Refusal("malformed-entry", str(error))
+    return Submission(data["entry"], data.get("envelope"), data.get("fetch"))
+
+
+def _document_fault(body: bytes) -> str:
+    try:
+        found = members(parse_json(body, "body"), "body", ("entries",))
+    except GlassbookError as error:
+        return str(error)
+    if not isinstance(found["entries"], list):
+        return "body: entries is not an array"
+    return 'body: not {"entries": […]}'

@@ -1,0 +1,188 @@
+"""Submissions against the register, in the order in which docs/formats.md lets each be refused:
+
+    record     shape · source active · signature · epoch, seal, activity and day allowed · (label free)
+    coverage   shape · source registered · signature · rules · (label free)
+    registry   shape · signature · rules · (label free)
+
+Signatures are checked together at the end, because that is nearly all the work and needs no lock.  Whether the
+label is free, and whether a coverage counts right, only the store can say: see acceptance.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ledger.core.entries import (
+    Entry,
+    IndexRoot,
+    Record,
+    Registry,
+    check_time,
+    decode_entry,
+    entry_hash,
+    registry_index_label,
+    signed_message,
+)
+from ledger.core.errors import BadSignature, GlassbookError, Malformed, RuleBroken
+from ledger.core.keys import verify_ed25519
+from ledger.core.merkle import leaf_hash
+from ledger.core.registry import Register
+from ledger.core.statements import parse_source
+from ledger.service.body import Submission
+from ledger.service.problems import TITLES, Refusal
+
+ENVELOPE_VERSION = 0x01
+ENVELOPE_FRAME = 1 + 12 + 16  # version, nonce, tag of AES-256-GCM (formats §4)
+ENVELOPE_STEP = 1024
+ENVELOPE_LIMIT = 65_536
+
+
+class Candidate(NamedTuple):
+    """A submission that may enter the inbox if its label is free.
+
+    `refusal` is set when a rule forbids it now; the very same bytes may still be in the log from before.
+    `registrations` is how many registry entries the register had that it was checked against.
+    """
+
+    place: int
+    raw: bytes
+    entry: Entry
+    label: bytes
+    leaf: bytes
+    day: int
+    envelope: bytes | None
+    fetch: bytes | None
+    registrations: int
+    refusal: Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The register as log and inbox make it together, after `registrations` registry entries."""
+
+    origin: str
+    register: Register
+    registrations: int
+
+
+@dataclass(slots=True)
+class Checked:
+    """A request's submissions after every check that needs no store: a refusal or a candidate for each."""
+
+    view: View
+    after: View  # with the registry entries among them
+    refusals: dict[int, Refusal]
+    candidates: list[Candidate]
+    total: int
+
+
+def check_submissions(view: View, submissions: Sequence[Submission | Refusal], now: int) -> Checked:
+    """Check all of them, each against the register with the registry entries before it; `now` in Unix seconds."""
+    checked = Checked(view, view, {}, [], len(submissions))
+    signed: list[tuple[Candidate, bytes]] = []  # with the key; b"" when the signature is checked already
+    for place, submission in enumerate(submissions):
+        if isinstance(submission, Refusal):
+            checked.refusals[place] = submission
+            continue
+        try:
+            signed.append(_check(checked, place, submission, now))
+        except _Refused as refused:
+            checked.refusals[place] = refused.refusal
+        except GlassbookError as error:
+            checked.refusals[place] = _refusal(error)
+    origin = view.origin
+    for candidate, key in signed:
+        if key and not verify_ed25519(key, candidate.raw[-64:], signed_message(origin, candidate.raw)):
+            checked.refusals[candidate.place] = Refusal(
+                "bad-signature", "entry: not signed by the source's key"
+            )
+        else:
+            checked.candidates.append(candidate)
+    return checked
+
+
+class _Refused(Exception):
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code)
+        self.refusal = Refusal(code, detail)
+
+
+def _check(checked: Checked, place: int, submission: Submission, now: int) -> tuple[Candidate, bytes]:
+    raw, envelope, fetch = submission
+    entry = decode_entry(raw)
+    view = checked.after
+    if isinstance(entry, Record):
+        if envelope is None or fetch is None:
+            raise _Refused("envelope-missing", "record: envelope and fetch are required with it")
+        _check_envelope(envelope, fetch)
+    elif isinstance(entry, IndexRoot):
+        raise _Refused("index-root-refused", "index root: not taken from anybody")
+    elif envelope is not None or fetch is not None:
+        raise _Refused("envelope-forbidden", "envelope and fetch come with records only")
+    refusal = None
+    if isinstance(entry, Registry):
+        key, label, day = b"", _check_registry(checked, entry, raw), -1
+    else:
+        key, label = b"", entry.index_label
+        day = entry.day if isinstance(entry, Record) else -1
+        try:
+            source = view.register.signer(entry)
+            key = source.key
+            if isinstance(entry, Record):
+                source.check_record(entry)
+            else:
+                source.check_coverage(entry)
+            check_time(entry, now, 0)
+        except RuleBroken as error:
+            if view.register.in_force(entry.source) is None:
+                raise
+            # Not refused yet: of a source in force the signature comes first in the order of checks, and
+            # of one that is retired or revoked the very same entry may be in the log from before.
+            refusal = _refusal(error)
+    return (
+        Candidate(
+            place, raw, entry, label, leaf_hash(raw), day, envelope, fetch, view.registrations, refusal
+        ),
+        key,
+    )
+
+
+def _check_registry(checked: Checked, entry: Registry, raw: bytes) -> bytes:
+    """Take a registry entry into the register that the next submissions meet; its index label."""
+    view = checked.after
+    stated = view.register.sources.get(entry.source, ())
+    known = [version.entry_hash for version in stated[entry.version : entry.version + 1]]
+    if not entry.source and not entry.version:
+        known = [view.register.charter.entry_hash]
+    if entry_hash(raw) not in known:
+        # Signature and payload first, then what stood before it.
+        parse_source(raw, view.registrations, view.register.charter)
+        register = view.register.copy()
+        register.add(view.registrations, raw)
+        checked.after = View(view.origin, register, view.registrations + 1)
+    return registry_index_label(entry.source, entry.version)
+
+
+def _check_envelope(envelope: bytes, fetch: bytes) -> None:
+    if len(fetch) != 32:
+        raise _Refused("malformed-entry", f"fetch: {len(fetch)} bytes instead of 32")
+    plain = len(envelope) - ENVELOPE_FRAME
+    if plain % ENVELOPE_STEP or not 0 < plain <= ENVELOPE_LIMIT:
+        raise _Refused(
+            "malformed-entry", f"envelope: {len(envelope)} bytes is no length an envelope can have"
+        )
+    if envelope[0] != ENVELOPE_VERSION:
+        raise _Refused("malformed-entry", f"envelope: unknown version {envelope[0]}")
+
+
+def _refusal(error: GlassbookError) -> Refusal:
+    rule = error.evidence.get("rule")
+    if isinstance(error, Malformed):
+        return Refusal("malformed-entry", str(error))
+    if isinstance(error, BadSignature):
+        return Refusal("bad-signature", str(error))
+    if rule in TITLES:
+        return Refusal(rule, str(error))
+    return Refusal("rule-broken", str(error), rule)
