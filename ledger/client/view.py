@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from ledger.client.authentic import AuthenticEntries, AuthenticTiles
 from ledger.client.publiclog import MAX_LABELS, IndexAnswer, Moved, PublicLog
 from ledger.core.entries import IndexRoot, decode_entry
-from ledger.core.errors import BadSignature, ProofRefuted, RuleBroken
+from ledger.core.errors import BadSignature, Malformed, ProofRefuted, RuleBroken
 from ledger.core.index import check_index_proof
 from ledger.core.merkle import check_inclusion, leaf_hash, prove_consistency, prove_inclusion, tree_root
 from ledger.core.note import good_signatures, parse_note
 from ledger.core.policy import CLOCK_TOLERANCE_S, Opened, Policy
+from ledger.core.receipt import IndexRootProof, Receipt
 from ledger.core.statements import Charter
+from ledger.core.tlogproof import TlogProof
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,3 +158,39 @@ class View:
                 leaf_hash(answer.index_root_entry), self.size - 1, self.size, self.opened.checkpoint.root,
                 answer.index_root_proof,
             )  # fmt: skip
+
+    def receipts(self, labels: Sequence[bytes]) -> list[Receipt | None]:
+        """A receipt for the entry under each of these index labels, None for a label that is absent.
+
+        One question to the log for all of them. Raises as `proofs` and `entries` do.
+        """
+        located = self.proofs(labels)
+        entries = self.entries(one.index for one in located if one.index is not None)
+        return [
+            None if one.index is None else self._receipt(one.index, entries[one.index], one)
+            for one in located
+        ]
+
+    def receipt(self, index: int) -> Receipt:
+        """The receipt of entry `index`. Raises `Malformed` for an index root, which stands under no label."""
+        raw = self.entries([index])[index]
+        label = decode_entry(raw).index_label
+        if label is None:
+            raise Malformed(f"entry {index}", "stands under no label, so there is no receipt of it")
+        return self._receipt(index, raw, self.proofs([label])[0])
+
+    def _receipt(self, index: int, raw: bytes, located: Located) -> Receipt:
+        if located.index != index:
+            raise ProofRefuted(
+                f"entry {index}", "the index leads from its label elsewhere", entry=raw, checkpoint=self.note
+            )
+        return Receipt(
+            entry=raw,
+            proof=TlogProof(index, tuple(self.inclusion(index)), self.note),
+            index_root=self.index_root_proof(),
+            index_proof=located.proof,
+        )
+
+    def index_root_proof(self) -> IndexRootProof:
+        """The last leaf with its path, as receipts and evidence carry it."""
+        return IndexRootProof(self._index_root()[1], tuple(self.inclusion(self.size - 1)))
