@@ -1,0 +1,352 @@
+"""The outbox: everything a department still owes the log, and the receipts for what it has put there.
+
+One SQLite file.  What is committed survives a power cut (write-ahead log, `synchronous=FULL`), and each
+step is one transaction:
+
+    prepare      an event's identity, the number n of each of its records, and the records themselves
+    hand in      nothing changes; the same bytes go out again until an answer says more
+    answered     `waiting` → `handed in`, or `refused` with the reason
+    receipt      the record goes, the receipt comes, the stream is done up to the first number without one
+
+So n is given once, with its record or not at all, and no record leaves without a receipt.  The file names
+persons: it has mode 0600 and belongs to the department alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.department.settings import CannotGoOn
+
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE events (identity BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    seal INTEGER NOT NULL,
+    subject TEXT NOT NULL,
+    given INTEGER NOT NULL,              -- the last n given
+    done INTEGER NOT NULL,               -- 1 … done all have receipts
+    UNIQUE (epoch, seal, subject)
+);
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    n INTEGER NOT NULL,
+    leaf_hash BLOB NOT NULL UNIQUE,
+    entry BLOB NOT NULL,
+    envelope BLOB NOT NULL,
+    deposited BLOB NOT NULL,             -- H(fetch token)
+    place INTEGER NOT NULL,              -- random: the order in which records are handed in
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'handed in', 'refused')),
+    problem TEXT NOT NULL DEFAULT '',
+    UNIQUE (stream, n)
+);
+CREATE INDEX records_by_place ON records (state, place);
+CREATE TABLE receipts (
+    leaf_hash BLOB PRIMARY KEY,
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    n INTEGER NOT NULL,
+    position INTEGER NOT NULL,           -- the entry's index in the log
+    receipt BLOB NOT NULL,
+    UNIQUE (stream, n)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream's counter: n has been given up to `given`, and 1 … `done` have receipts."""
+
+    id: int
+    epoch: int
+    seal: int
+    subject: str
+    given: int
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A record ready to be handed in: 146-byte entry, its leaf hash, envelope, H(fetch token), place in the order."""
+
+    n: int
+    entry: bytes
+    leaf_hash: bytes
+    envelope: bytes
+    deposited: bytes
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A record in the outbox, with the stream it belongs to."""
+
+    id: int
+    stream: Stream
+    n: int
+    entry: bytes
+    leaf_hash: bytes
+    envelope: bytes
+    deposited: bytes
+    state: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What is in the outbox."""
+
+    streams: int
+    waiting: int
+    handed_in: int
+    refused: int
+    receipts: int
+    streams_done: int
+
+    @property
+    def owed(self) -> int:
+        """Records without a receipt."""
+        return self.waiting + self.handed_in + self.refused
+
+
+class Outbox:
+    """The outbox file, opened.  Raises CannotGoOn for what the disk or the file does not allow."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        new = not path.exists()
+        if new:
+            # Made with its mode before SQLite writes the first byte, whatever the umask says.
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        with self._guard():
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA foreign_keys=ON")
+            self._make()
+
+    def _make(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            for statement in _SCHEMA.split(";\n"):
+                if statement.strip():
+                    self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version={VERSION}")
+        self._db.execute("COMMIT")
+        if version not in (0, VERSION):
+            raise CannotGoOn(
+                str(self.path), f"was written by another release (format {version}); use that one"
+            )
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Outbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorname", "")
+            if code.startswith("SQLITE_FULL") or "full" in str(error):
+                what = "the disk is full; this step was not kept, nothing before it is lost: make room and run it again"
+            elif code.startswith("SQLITE_BUSY"):
+                what = "another program holds the outbox; let it finish and run this again"
+            else:
+                what = f"{error}; nothing of this step was kept"
+            raise CannotGoOn(str(self.path), what) from None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is kept, or, when anything goes wrong, nothing."""
+        with self._guard():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    # What is remembered about the outbox itself
+
+    def get(self, name: str) -> bytes | None:
+        with self._guard():
+            row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put(self, name: str, value: bytes | None) -> None:
+        with self._guard():
+            if value is None:
+                self._db.execute("DELETE FROM meta WHERE name = ?", (name,))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    # Preparing, inside a transaction
+
+    def new_event(self, identity: bytes) -> bool:
+        """Take note of an event; False when it was recorded before."""
+        return self._db.execute("INSERT OR IGNORE INTO events VALUES (?)", (identity,)).rowcount == 1
+
+    def has_event(self, identity: bytes) -> bool:
+        with self._guard():
+            return (
+                self._db.execute("SELECT 1 FROM events WHERE identity = ?", (identity,)).fetchone()
+                is not None
+            )
+
+    def stream(self, epoch: int, seal: int, subject: str) -> Stream | None:
+        with self._guard():
+            row = self._db.execute(
+                f"SELECT {_STREAM} FROM streams WHERE epoch = ? AND seal = ? AND subject = ?",
+                (epoch, seal, subject),
+            ).fetchone()
+        return None if row is None else Stream(*row)
+
+    def add_stream(self, epoch: int, seal: int, subject: str, found: int) -> Stream:
+        """A stream seen for the first time here, of which `found` records are in the log already."""
+        cursor = self._db.execute(
+            "INSERT INTO streams (epoch, seal, subject, given, done) VALUES (?, ?, ?, ?, ?)",
+            (epoch, seal, subject, found, found),
+        )
+        return Stream(cursor.lastrowid or 0, epoch, seal, subject, found, found)
+
+    def raise_counter(self, stream: int, found: int) -> None:
+        """The log holds 1 … `found` of a stream: none of these is given again."""
+        self._db.execute(
+            "UPDATE streams SET given = max(given, :found), done = max(done, :found) WHERE id = :id",
+            {"found": found, "id": stream},
+        )
+
+    def add_records(self, stream: Stream, prepared: list[Prepared]) -> None:
+        """Records for the next numbers of a stream, which are thereby given."""
+        for place, record in enumerate(prepared, stream.given + 1):
+            if record.n != place:
+                raise AssertionError(f"record n = {record.n} prepared where {place} is next")
+        self._db.executemany(
+            "INSERT INTO records (stream, n, leaf_hash, entry, envelope, deposited, place, state) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting')",
+            [(stream.id, r.n, r.leaf_hash, r.entry, r.envelope, r.deposited, r.place) for r in prepared],
+        )
+        changed = self._db.execute(
+            "UPDATE streams SET given = ? WHERE id = ? AND given = ?",
+            (stream.given + len(prepared), stream.id, stream.given),
+        ).rowcount
+        if changed != 1:
+            raise AssertionError("the counter moved under a transaction")
+
+    def replace_record(self, old: Waiting, new: Prepared) -> None:
+        """Give a record that cannot be logged under its number another one: `new.n` is the stream's next."""
+        self._db.execute("DELETE FROM records WHERE id = ?", (old.id,))
+        stream = self.stream(old.stream.epoch, old.stream.seal, old.stream.subject)
+        assert stream is not None
+        self.add_records(stream, [new])
+
+    # Handing in
+
+    def to_hand_in(self, limit: int, state: str = "waiting") -> list[Waiting]:
+        """Up to `limit` records in random order, without those behind a refused one of their stream.
+
+        What follows a refused n would be logged behind a gap, where no reader looks.
+        """
+        return self._select(
+            "r.state = ? AND NOT EXISTS (SELECT 1 FROM records AS b WHERE b.stream = r.stream "
+            "AND b.state = 'refused' AND b.n < r.n) ORDER BY r.place LIMIT ?",
+            (state, limit),
+        )
+
+    def refused(self, limit: int = 1000) -> list[Waiting]:
+        return self._select("r.state = 'refused' ORDER BY r.id LIMIT ?", (limit,))
+
+    def _select(self, condition: str, values: tuple[object, ...]) -> list[Waiting]:
+        with self._guard():
+            rows = self._db.execute(
+                "SELECT r.id, r.n, r.entry, r.leaf_hash, r.envelope, r.deposited, r.state, r.problem, "
+                "s.id, s.epoch, s.seal, s.subject, s.given, s.done "
+                f"FROM records AS r JOIN streams AS s ON s.id = r.stream WHERE {condition}",
+                values,
+            ).fetchall()
+        return [Waiting(row[0], Stream(*row[8:]), *row[1:8]) for row in rows]
+
+    def handed_in(self, ids: Iterable[int]) -> None:
+        """The ledger has these; their receipts are to come."""
+        self._db.executemany(
+            "UPDATE records SET state = 'handed in', problem = '' WHERE id = ?", [(i,) for i in ids]
+        )
+
+    def refuse(self, id_: int, problem: str) -> None:
+        """The ledger will not take this one; it stays, with the reason."""
+        self._db.execute("UPDATE records SET state = 'refused', problem = ? WHERE id = ?", (problem, id_))
+
+    def try_again(self) -> int:
+        """Refused and unanswered records wait again, unchanged; returns how many."""
+        with self.transaction():
+            return self._db.execute("UPDATE records SET state = 'waiting' WHERE state <> 'waiting'").rowcount
+
+    def add_receipt(self, record: Waiting, position: int, receipt: bytes) -> None:
+        """A checked receipt: only now the record leaves the outbox."""
+        self._db.execute(
+            "INSERT INTO receipts VALUES (?, ?, ?, ?, ?)",
+            (record.leaf_hash, record.stream.id, record.n, position, receipt),
+        )
+        self._db.execute("DELETE FROM records WHERE id = ?", (record.id,))
+        self._db.execute(
+            "WITH RECURSIVE up (n) AS (SELECT done FROM streams WHERE id = :s UNION ALL SELECT up.n + 1 FROM up "
+            "JOIN receipts AS r ON r.stream = :s AND r.n = up.n + 1) "
+            "UPDATE streams SET done = (SELECT max(n) FROM up) WHERE id = :s",
+            {"s": record.stream.id},
+        )
+
+    # Looking in
+
+    def counts(self) -> Counts:
+        with self._guard():
+            states = dict(self._db.execute("SELECT state, count(*) FROM records GROUP BY state").fetchall())
+            streams, done = self._db.execute(
+                "SELECT count(*), coalesce(sum(done = given), 0) FROM streams"
+            ).fetchone()
+            receipts = self._db.execute("SELECT count(*) FROM receipts").fetchone()[0]
+        return Counts(
+            streams,
+            states.get("waiting", 0),
+            states.get("handed in", 0),
+            states.get("refused", 0),
+            receipts,
+            done,
+        )
+
+    def problems(self) -> list[tuple[str, int]]:
+        """Reasons of refusals with their numbers."""
+        with self._guard():
+            return self._db.execute(
+                "SELECT problem, count(*) FROM records WHERE state = 'refused' GROUP BY problem ORDER BY 2 DESC"
+            ).fetchall()
+
+    def streams(self) -> Iterator[Stream]:
+        with self._guard():
+            rows = self._db.execute(f"SELECT {_STREAM} FROM streams ORDER BY id").fetchall()
+        return (Stream(*row) for row in rows)
+
+    def receipts(self) -> Iterator[tuple[int, bytes]]:
+        """Index in the log and receipt file of every record that has one, by index."""
+        with self._guard():
+            yield from self._db.execute("SELECT position, receipt FROM receipts ORDER BY position")
+
+
+_STREAM = "id, epoch, seal, subject, given, done"

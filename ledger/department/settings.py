@@ -1,0 +1,170 @@
+"""`department.toml`, the settings of one source's folder (the department's home).
+
+    origin = "log.example.gov/access/2026"
+    ledger = "http://127.0.0.1:8101"        # where entries are handed in
+    log = "http://127.0.0.1:8102"           # the published log: a URL or a folder
+    policy = "policy.txt"                   # which checkpoints are believed (tlog-policy)
+    map = "map.toml"                        # the mapping file, when none is named on the command line
+    key = "keys/source.key"                 # signs records
+
+    [vrf]                                   # one key an epoch, kept until its last seal has opened
+    2026 = "keys/vrf-2026.key"
+
+    [send]
+    batch = 500                             # records handed in at once, in random order
+    wait_s = 60                             # how long `send --wait` waits without any progress
+
+Relative paths are relative to the folder.  An unknown member is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ledger.core.errors import GlassbookError, Malformed
+from ledger.core.keys import Ed25519PrivateKey, parse_private_key
+from ledger.core.policy import Policy, parse_policy
+from ledger.core.texts import check_origin
+from ledger.department.mapping import Mapping, default_mapping, parse_mapping
+from ledger.department.strict_toml import LIMIT, Table, parse_toml
+from ledger.files import FileRefused, read_limited, read_private
+
+FILE = "department.toml"
+
+AskPassphrase = Callable[[Path], bytes]
+"""Asks the person at the terminal for the passphrase of a key file."""
+
+
+class CannotGoOn(GlassbookError):
+    """The department's own folder or surroundings do not allow it; the message says what to do (CLI exit 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One department's settings; paths are absolute."""
+
+    home: Path
+    origin: str
+    ledger: str
+    log: str
+    policy: Path
+    map: Path | None
+    key: Path
+    vrf: dict[int, Path]
+    batch: int
+    wait_s: int
+
+    @property
+    def outbox(self) -> Path:
+        return self.home / "outbox.sqlite"
+
+    @property
+    def seen(self) -> Path:
+        """The last checkpoint seen of the log."""
+        return self.home / "seen.checkpoint"
+
+
+def read_settings(home: Path) -> Settings:
+    """The settings in a folder.  Raises CannotGoOn without one, Malformed for a file that is not right."""
+    path = home / FILE
+    if not path.is_file():
+        raise CannotGoOn(
+            str(path),
+            "not there; name the department's folder with --dir, or make one: glassbook department init DIR",
+        )
+    return _settings(parse_toml(_read(path, LIMIT), str(path)), home.absolute())
+
+
+def _settings(top: Table, home: Path) -> Settings:
+    origin = check_origin(top.text("origin"), f"{top.where}: origin")
+    map_ = top.text("map", "")
+    vrf, send = top.table("vrf"), top.table("send")
+    log = top.text("log")
+    settings = Settings(
+        home=home,
+        origin=origin,
+        ledger=_url(top, "ledger", top.text("ledger")),
+        log=log if _is_url(log) else str(home / log),
+        policy=home / top.text("policy", "policy.txt"),
+        map=home / map_ if map_ else None,
+        key=home / top.text("key", "keys/source.key"),
+        vrf={_epoch(vrf, name): home / vrf.text(name) for name in vrf.names()},
+        batch=send.integer("batch", 1, 10_000, 500) or 500,
+        wait_s=send.integer("wait_s", 1, 86_400, 60) or 60,
+    )
+    for table in (vrf, send, top):
+        table.finish()
+    return settings
+
+
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
+def _url(table: Table, name: str, text: str) -> str:
+    parts = urlsplit(text)
+    if not _is_url(text) or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise table.wrong(name, "must be an http or https URL without password and query")
+    return text.rstrip("/")
+
+
+def _epoch(table: Table, name: str) -> int:
+    if not re.fullmatch(r"(19[7-9][0-9]|[2-9][0-9]{3})", name):
+        raise table.wrong(name, "is no year from 1970 to 9999")
+    return int(name)
+
+
+def read_policy(settings: Settings) -> Policy:
+    """The policy file.  Raises CannotGoOn without one, Malformed for a bad one or one of another log."""
+    path = settings.policy
+    if not path.is_file():
+        raise CannotGoOn(
+            str(path), "not there; get the log's policy file, and look at it before you trust it"
+        )
+    policy = parse_policy(_read(path, LIMIT))
+    if policy.origin != settings.origin:
+        raise Malformed(str(path), f"is the policy of another log than {settings.origin}")
+    return policy
+
+
+def read_mapping(path: Path | None) -> Mapping:
+    """A mapping file, or the defaults when there is none."""
+    if path is None:
+        return default_mapping()
+    if not path.is_file():
+        raise CannotGoOn(str(path), "not there; name the mapping file with --map")
+    return parse_mapping(_read(path, LIMIT), str(path))
+
+
+def read_key(path: Path, ask: AskPassphrase) -> Ed25519PrivateKey:
+    """A private key (PKCS#8 PEM, mode 0600), its passphrase asked for when it has one.
+
+    A VRF key is kept as an Ed25519 key as well: RFC 9381 §5.5 takes the same 32-byte secret.
+    """
+    try:
+        data = read_private(path)
+    except FileRefused as error:
+        raise CannotGoOn("key", str(error)) from None
+    except FileNotFoundError:
+        raise CannotGoOn(str(path), "this key file is not there; department.toml names it") from None
+    except OSError as error:
+        raise CannotGoOn(str(path), f"cannot be read: {error.strerror}") from None
+    passphrase = ask(path) if b"-----BEGIN ENCRYPTED" in data else None
+    key = parse_private_key(data, passphrase, str(path))
+    if not isinstance(key, Ed25519PrivateKey):
+        raise Malformed(str(path), "is no Ed25519 key")
+    return key
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        return read_limited(path, limit)
+    except FileRefused as error:
+        raise Malformed(str(path), str(error)) from None
+    except OSError as error:
+        raise CannotGoOn(os.fspath(path), f"cannot be read: {error.strerror}") from None
