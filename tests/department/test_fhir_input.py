@@ -102,7 +102,7 @@ EVENTS: dict[str, tuple[dict[str, Any], str, str]] = {
         r4(entity=[{"what": {"reference": "https://other.example/fhir/Patient/1"}}]), "entity[0].what", "mapping",
     ),
     "identifier with a space": (
-        r4(entity=[{"what": {"identifier": {"value": "1 2"}}, "role": {"code": "1"}}]), "entity[0].what", "valid subject",
+        r4(entity=[{"what": {"identifier": {"value": "1 2"}}, "role": {"code": "1"}}]), "entity[0].what", "subject",
     ),
     "one person known, one not": (
         r4(entity=[{"what": {"reference": "Patient/p1"}}, {"what": {"reference": "urn:x", "type": "Patient"}}]),
