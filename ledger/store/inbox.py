@@ -50,9 +50,10 @@ def find_in_inbox(db: Connection, labels: Sequence[bytes]) -> dict[bytes, bytes]
     return found
 
 
-def waits(db: Connection, leaf_hash: bytes) -> bool:
-    """Whether an entry with this leaf hash waits to be sequenced."""
-    return run(db, "SELECT 1 FROM inbox WHERE leaf_hash = ?", (leaf_hash,)).first() is not None
+def waiting_entry(db: Connection, leaf_hash: bytes) -> bytes | None:
+    """The entry with this leaf hash, if it waits to be sequenced."""
+    row = run(db, "SELECT entry FROM inbox WHERE leaf_hash = ?", (leaf_hash,)).first()
+    return None if row is None else bytes(row[0])
 
 
 def take_waiting(db: Connection, limit: int) -> list[Waiting]:

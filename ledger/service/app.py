@@ -1,0 +1,195 @@
+"""The routes: parse, call, reply.
+
+Bodies of entries are read by the route itself (body.py), not by FastAPI: it would take them apart a second time.
+Nothing about a request is logged but counts and codes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import httpx
+import msgspec
+import prometheus_client
+import structlog
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ledger.service import openapi
+from ledger.service.acceptance import CLOCK_TOLERANCE_S, Acceptance, Accepted, Duplicate, Outcome
+from ledger.service.body import parse_document, parse_lines
+from ledger.service.intake import Intake, is_lines
+from ledger.service.metrics import Metrics
+from ledger.service.problems import MEDIA_TYPE, TITLES, Refusal, RequestRefused, busy
+from ledger.service.published import PublishedSize, wait_published
+from ledger.service.receipts import TIMEOUT_S, Receipts
+from ledger.settings import Settings
+from ledger.store import Store, StoreBusy, inbox, log, publication
+
+_log = structlog.get_logger("ledger.service")
+_encode = msgspec.json.Encoder().encode
+
+
+def create_app(
+    settings: Settings,
+    store: Store,
+    *,
+    clock: Callable[[], float] = time.time,
+    publisher: httpx.AsyncBaseTransport | None = None,
+) -> FastAPI:
+    """The ledger's application over an open store.  `publisher`: another way to reach `public_url`."""
+    intake, metrics = Intake(), Metrics()
+    acceptance = Acceptance(store, settings.origin, settings.inbox_limit)
+    client = httpx.AsyncClient(base_url=settings.public_url, timeout=TIMEOUT_S, transport=publisher)
+    receipts = Receipts(store, settings.origin, client)
+    published = PublishedSize(store)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(acceptance.refresh)
+        _log.info("serving", origin=settings.origin)
+        yield
+        await client.aclose()
+        await asyncio.to_thread(acceptance.close)
+
+    app = FastAPI(title="Glassbook ledger", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    _answer_problems(app)
+
+    @app.post("/v1/entries", openapi_extra=openapi.ENTRIES, summary="Hand in entries")
+    async def post_entries(request: Request) -> Response:
+        begun = time.perf_counter()
+        lines, wait = is_lines(request), _wants_wait(request)
+        async with intake.body(request) as body:
+            submissions = await asyncio.to_thread(parse_lines if lines else parse_document, body)
+        outcomes = await acceptance.accept(submissions, int(clock()))
+        metrics.count(outcomes)
+        receipt_of: dict[bytes, tuple[int, object]] = {}
+        if wait:
+            receipt_of = await wait_published(outcomes, published, receipts, settings.wait_s)
+        answer = await asyncio.to_thread(_format_results, outcomes, receipt_of, lines)
+        metrics.seconds.observe(time.perf_counter() - begun)
+        return Response(answer, media_type="application/x-ndjson" if lines else "application/json")
+
+    @app.get(
+        "/v1/receipts/{leaf_hash}", openapi_extra=openapi.RECEIPT_CALL, summary="The receipt of an entry"
+    )
+    async def get_receipt(leaf_hash: str) -> Response:
+        leaf = _parse_leaf(leaf_hash)
+        standing = await asyncio.to_thread(receipts.find, leaf)
+        if standing is None:
+            raise RequestRefused(Refusal("not-found", "no entry with this leaf hash was accepted"))
+        if standing.at is None:
+            return _json({"status": "accepted"}, 202)
+        receipt = (await receipts.receipts([(standing.at, standing.entry)]))[0]
+        if receipt is None:
+            return _json({"status": "sequenced", "index": standing.at}, 202)
+        return _json(receipt, 200)
+
+    @app.get("/healthz", summary="Whether the process runs")
+    async def healthz() -> Response:
+        return _json({"status": "ok"}, 200)
+
+    def look() -> tuple[int, int, int]:
+        with store.read() as db:
+            return inbox.backlog(db), log.read_size(db), publication.read_publication(db).published_time
+
+    @app.get("/readyz", summary="Whether entries are taken")
+    async def readyz() -> Response:
+        waiting, _, published_time = await asyncio.to_thread(look)
+        if clock() + CLOCK_TOLERANCE_S < published_time:
+            raise busy("the ledger's clock is behind the time of its last checkpoint: set the clock", 60)
+        if waiting >= settings.inbox_limit:
+            raise busy("the inbox is full: is the sequencer running?", 2)
+        return _json({"status": "ready"}, 200)
+
+    @app.get("/metrics", summary="Counts and durations, in Prometheus' text format")
+    async def get_metrics() -> Response:
+        with contextlib.suppress(StoreBusy):
+            waiting, size, _ = await asyncio.to_thread(look)
+            metrics.backlog.set(waiting)
+            metrics.size.set(size)
+        return Response(metrics.text(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _wants_wait(request: Request) -> bool:
+    asked = request.query_params.multi_items()
+    if not asked:
+        return False
+    if asked == [("wait", "published")]:
+        return True
+    raise RequestRefused(Refusal("bad-request", "the only query this call takes is ?wait=published"))
+
+
+def _parse_leaf(text: str) -> bytes:
+    # bytes.fromhex alone would take spaces and capitals: one leaf hash has one address.
+    if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
+        raise RequestRefused(Refusal("bad-request", "a leaf hash is 64 lower-case hexadecimal digits"))
+    return bytes.fromhex(text)
+
+
+def _format_results(
+    outcomes: Sequence[Outcome], receipt_of: dict[bytes, tuple[int, object]], lines: bool
+) -> bytes:
+    results = [_result(outcome, receipt_of) for outcome in outcomes]
+    if lines:
+        return b"".join([_encode(result) + b"\n" for result in results])
+    return _encode({"results": results})
+
+
+def _result(outcome: Outcome, receipt_of: dict[bytes, tuple[int, object]]) -> dict[str, Any]:
+    if isinstance(outcome, Refusal):
+        return {"status": "refused", "problem": outcome.problem()}
+    index, receipt = receipt_of.get(outcome.label, (None, None))
+    if isinstance(outcome, Duplicate):
+        result: dict[str, Any] = {"status": "duplicate", "index": outcome.at}
+    elif isinstance(outcome, Accepted) and receipt is None:
+        return {"status": "accepted"}
+    else:
+        result = {"status": "published", "index": index}
+    return result if receipt is None else result | {"receipt": receipt}
+
+
+def _json(value: object, status: int) -> Response:
+    return Response(_encode(value), status, media_type="application/json")
+
+
+def _answer_problems(app: FastAPI) -> None:
+    def answer(refusal: Refusal, status: int, retry_after_s: int | None = None) -> Response:
+        headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        if status == 415:
+            headers["Accept-Encoding"] = "identity"  # RFC 9110 §12.5.3, in answers
+        return Response(_encode(refusal.problem() | {"status": status}), status, headers, MEDIA_TYPE)
+
+    @app.exception_handler(RequestRefused)
+    async def refused(_request: Request, error: RequestRefused) -> Response:
+        if error.refusal.code == "busy":
+            _log.warning("busy", why=error.refusal.detail)
+        return answer(error.refusal, error.status, error.retry_after_s)
+
+    @app.exception_handler(StoreBusy)
+    async def store_busy(_request: Request, error: StoreBusy) -> Response:
+        _log.warning("busy", why=str(error))
+        return answer(Refusal("busy", str(error)), 503, 1)
+
+    @app.exception_handler(HTTPException)
+    async def http(_request: Request, error: HTTPException) -> Response:
+        code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
+        response = answer(Refusal(code, TITLES[code][1]), error.status_code)
+        for name, value in (error.headers or {}).items():
+            response.headers[name] = value
+        return response
+
+    @app.exception_handler(Exception)
+    async def failed(_request: Request, error: Exception) -> Response:
+        _log.error("failed", error=type(error).__name__)
+        return answer(
+            Refusal("internal", "the fault is the ledger's; nothing of this request is certain"), 500
+        )

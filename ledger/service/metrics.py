@@ -1,0 +1,43 @@
+"""What /metrics shows: counts by outcome, durations, how much waits.  No label tells one person from another."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from ledger.service.acceptance import Accepted, Duplicate, Outcome
+
+
+class Metrics:
+    """The metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._registry = registry
+        self._entries = Counter(
+            "glassbook_entries", "Entries handed in, by what became of them", ["outcome"], registry=registry
+        )
+        self.seconds = Histogram(
+            "glassbook_entries_request_seconds", "Time to answer POST /v1/entries", registry=registry
+        )
+        self.backlog = Gauge("glassbook_inbox_entries", "Entries waiting to be sequenced", registry=registry)
+        self.size = Gauge(
+            "glassbook_log_entries", "Entries sequenced, index roots included", registry=registry
+        )
+
+    def count(self, outcomes: Sequence[Outcome]) -> None:
+        """Count a request's outcomes; a refusal under its code."""
+        for name, count in Tally(map(_name, outcomes)).items():
+            self._entries.labels(name).inc(count)
+
+    def text(self) -> bytes:
+        """The exposition in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+def _name(outcome: Outcome) -> str:
+    if isinstance(outcome, Accepted):
+        return "accepted"
+    return "duplicate" if isinstance(outcome, Duplicate) else outcome.code

@@ -1,0 +1,115 @@
+"""What /openapi.json says about bodies that the routes read themselves, and the version of the API."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_BASE64: Final = {"type": "string", "contentEncoding": "base64"}
+
+SUBMISSION: Final[dict[str, Any]] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["entry"],
+    "properties": {
+        "entry": _BASE64 | {"description": "an entry (docs/formats.md §2)"},
+        "envelope": _BASE64 | {"description": "records only, and required with them (docs/formats.md §4)"},
+        "fetch": _BASE64 | {"description": "H(fetch_token), 32 bytes; records only, and required with them"},
+    },
+}
+
+PROBLEM: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["type", "title", "detail"],
+    "properties": {
+        "type": {"type": "string", "description": "urn:glassbook:problem:<code>, stable"},
+        "title": {"type": "string"},
+        "detail": {"type": "string"},
+        "status": {"type": "integer"},
+        "rule": {"type": "string"},
+    },
+}
+
+RECEIPT: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["entry", "proof", "index_root", "index_proof"],
+    "properties": {
+        "entry": _BASE64,
+        "proof": {"type": "string", "description": "C2SP tlog-proof"},
+        "index_root": {
+            "type": "object",
+            "required": ["entry", "proof"],
+            "properties": {"entry": _BASE64, "proof": {"type": "array", "items": _BASE64}},
+        },
+        "index_proof": _BASE64,
+    },
+}
+
+RESULT: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {
+        "status": {"enum": ["accepted", "published", "duplicate", "refused"]},
+        "index": {"type": "integer"},
+        "receipt": RECEIPT,
+        "problem": PROBLEM,
+    },
+}
+
+_RESULTS: Final = {
+    "type": "object",
+    "required": ["results"],
+    "properties": {"results": {"type": "array", "items": RESULT}},
+}
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/problem+json": {"schema": PROBLEM}}}
+
+
+ENTRIES: Final[dict[str, Any]] = {
+    "parameters": [
+        {
+            "name": "wait",
+            "in": "query",
+            "required": False,
+            "schema": {"enum": ["published"]},
+            "description": "answer when the entries are published, with their receipts",
+        }
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["entries"],
+                    "properties": {"entries": {"type": "array", "maxItems": 10_000, "items": SUBMISSION}},
+                }
+            },
+            "application/x-ndjson": {"schema": SUBMISSION},
+        },
+    },
+    "responses": {
+        "200": {
+            "description": "what became of each entry, in order",
+            "content": {
+                "application/json": {"schema": _RESULTS},
+                "application/x-ndjson": {"schema": RESULT},
+            },
+        },
+        "400": _problem("the body as a whole cannot be read; nothing of it was accepted"),
+        "413": _problem("more than 10,000 entries or 16 MiB; nothing of it was accepted"),
+        "415": _problem("neither JSON nor NDJSON, or compressed"),
+        "503": _problem("not now; nothing of it was accepted, send it again after Retry-After seconds"),
+    },
+}
+
+RECEIPT_CALL: Final[dict[str, Any]] = {
+    "responses": {
+        "200": {"description": "published", "content": {"application/json": {"schema": RECEIPT}}},
+        "202": {"description": "accepted or sequenced, and not yet published"},
+        "404": _problem("no entry with this leaf hash was accepted"),
+        "503": _problem("the publisher does not answer"),
+    }
+}

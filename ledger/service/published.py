@@ -1,0 +1,89 @@
+"""Waiting for the publisher: one question to the store at a time, however many wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from ledger.service.acceptance import Accepted, Duplicate, Outcome
+from ledger.service.receipts import Receipts
+from ledger.store import Store, StoreBusy, publication
+
+POLL_S = 0.05
+
+
+class PublishedSize:
+    """The size of the published checkpoint, asked for only while somebody waits for it to grow."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._size = 0
+        self._waiting: list[tuple[int, asyncio.Future[int]]] = []
+        self._asking: asyncio.Task[None] | None = None
+
+    async def above(self, size: int) -> int:
+        """The published size, once it is above `size`."""
+        if self._size > size:
+            return self._size
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, future))
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        return await future
+
+    async def _ask(self) -> None:
+        try:
+            while self._waiting:
+                with contextlib.suppress(StoreBusy):  # asked again: whoever waits has a deadline of their own
+                    self._size = max(self._size, await asyncio.to_thread(self._read))
+                still = []
+                for size, future in self._waiting:
+                    if future.done():
+                        continue
+                    if self._size > size:
+                        future.set_result(self._size)
+                    else:
+                        still.append((size, future))
+                self._waiting = still
+                await asyncio.sleep(POLL_S)
+        finally:
+            self._asking = None
+
+    def _read(self) -> int:
+        with self._store.read() as db:
+            return publication.read_publication(db).published_size
+
+
+async def wait_published(
+    outcomes: list[Outcome], size: PublishedSize, receipts: Receipts, wait_s: float
+) -> dict[bytes, tuple[int, object]]:
+    """Wait until every accepted entry is published, at most `wait_s` seconds.
+
+    By label: (index, receipt), for those that are published by then.
+    """
+    wanted = [outcome for outcome in outcomes if isinstance(outcome, Accepted | Duplicate)]
+    if not wanted:
+        return {}
+    labels = [outcome.label for outcome in wanted]
+    deadline = time.monotonic() + wait_s
+    seen = 0
+    while True:
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                seen = await size.above(seen)
+        except TimeoutError:
+            break
+        # Entries are sequenced in the order in which they were accepted: the last one comes last.
+        last = (await asyncio.to_thread(receipts.indices, labels[-1:])).get(labels[-1])
+        if last is not None and last < seen:
+            break
+    indices = await asyncio.to_thread(receipts.indices, labels)
+    published = [(label, index) for label, index in indices.items() if index < seen]
+    entries = await asyncio.to_thread(receipts.entries, [index for _, index in published])
+    made = await receipts.receipts([(index, entries[index]) for _, index in published])
+    return {
+        label: (index, receipt)
+        for (label, index), receipt in zip(published, made, strict=True)
+        if receipt is not None
+    }
