@@ -1,0 +1,107 @@
+"""The index at a million labels: inserting, starting up, memory, and one proof, as the servers do it.
+
+The log is sequenced by the real sequencer into a real SQLite database. The entries are records with random labels
+and no valid signature: the sequencer does not look at signatures again, and the ledger that does is measured by
+`ingest`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.figures import Figure, Report
+from bench.logs import ORIGIN, charter_entry
+from ledger.core.entries import Record
+from ledger.core.merkle import leaf_hash
+from ledger.sequencer.run import Sequencer, begin_log
+from ledger.store import Store, inbox
+
+LABELS = 1_000_000
+BATCH = 10_000
+PROOFS = 200
+_DAY = 20_500
+
+
+def measure(report: Report, scale: float) -> None:
+    """Build the index once, then open it in a fresh process: what a restart costs and what stays resident."""
+    labels = max(BATCH, int(LABELS * scale))
+    with tempfile.TemporaryDirectory(prefix="glassbook-bench-") as folder:
+        url = f"sqlite:///{Path(folder, 'ledger.sqlite')}"
+        with report.against_raw() as ratio:
+            rate = _build(url, labels)
+            report.add(Figure(f"index: sequenced into {labels:,} labels", rate, "labels/s", ratio(rate)))
+        opened = json.loads(
+            subprocess.run(
+                [sys.executable, "-m", "bench.index", url], check=True, capture_output=True, text=True
+            ).stdout
+        )
+    report.add(Figure("index: start-up", opened["start_s"], "s", target=2.0, at_least=False))
+    report.add(Figure("index: resident", opened["resident_mib"], "MiB", target=300, at_least=False))
+    report.add(Figure("index: one proof, slowest of 200", opened["proof_ms"], "ms", target=5.0, at_least=False))
+
+
+def _build(url: str, count: int) -> float:
+    store = Store.open(url, create=True)
+    begin_log(store, ORIGIN, charter_entry())
+    sequencer = Sequencer(store, ORIGIN, BATCH)
+    spent = 0.0
+    for _ in range(0, count, BATCH):
+        _fill_inbox(store)
+        started = time.perf_counter()
+        sequencer.step()
+        spent += time.perf_counter() - started
+    store.close()
+    return count / spent
+
+
+def _fill_inbox(store: Store) -> None:
+    with store.write() as db:
+        first = inbox.take_numbers(db, BATCH)
+        rows = []
+        for number in range(first, first + BATCH):
+            record = Record(1, 2026, _DAY, 0, 1, os.urandom(32), bytes(32), bytes(64))
+            entry = record.encode()
+            rows.append((number, record.index_label, leaf_hash(entry), entry, 1, _DAY, 1))
+        inbox.put(db, rows)
+
+
+def _open(url: str) -> dict[str, float]:
+    """In a fresh process: load the index and prove labels, present and absent."""
+    from ledger.store import log
+    from ledger.store.buckets import StoredRows, load_tree
+    from ledger.store.engine import run
+
+    started = time.perf_counter()
+    store = Store.open(url)
+    with store.read() as db:
+        state = log.read_state(db)
+        rows = StoredRows(state.size)
+        rows.db = db
+        tree, _ = load_tree(db, rows)
+        if tree.root != state.index_root:
+            raise SystemExit("the index that was loaded has another root than the one that was written")
+        start_s = time.perf_counter() - started
+        known = [bytes(row[0]) for row in run(db, "SELECT label FROM labels LIMIT ?", (PROOFS // 2,))]
+        slowest = 0.0
+        for label in known + [os.urandom(32) for _ in range(PROOFS // 2)]:
+            begun = time.perf_counter()
+            tree.prove(label)
+            slowest = max(slowest, time.perf_counter() - begun)
+    return {"start_s": start_s, "resident_mib": _resident_mib(), "proof_ms": slowest * 1000}
+
+
+def _resident_mib() -> float:
+    """The most memory this process ever held, in MiB."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(_open(sys.argv[1])))
