@@ -408,3 +408,14 @@ def witness(
 def _stop(code: int, text: str) -> typer.Exit:
     _say(text)
     return typer.Exit(code)
+
+
+def main(arguments: list[str]) -> int:
+    """Run `glassbook-verify witness` with these arguments; returns the exit code."""
+    command = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    command.command("witness")(witness)
+    try:
+        command(arguments, prog_name="glassbook-verify witness")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0

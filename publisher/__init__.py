@@ -1,0 +1,15 @@
+"""The publisher: the only part that holds the log's keys.
+
+    tiles.py       the public folder: immutable tiles, written durably before anything is signed
+    signing.py     the log's signatures, and what was signed before: never anything inconsistent with it
+    witnesses.py   asks all witnesses at once for their cosignatures
+    policy.py      policy.txt as `glassbook witness add` writes it and the publisher reads it
+    published.py   what is published right now: checkpoint, index root, index proofs under exactly it
+    run.py         one round: tiles, signature, cosignatures, checkpoint; and the loop around it
+    serve.py       the public HTTP side
+    cli.py up.py   `glassbook publisher run`, `glassbook witness add`, `glassbook up`
+
+A round goes: read what is sequenced → write its tiles → sign under compare-and-swap, and note beside the
+keys what was signed → collect cosignatures → replace `checkpoint`. It can be cut at any point; the next
+round takes the same way.
+"""

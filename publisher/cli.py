@@ -1,0 +1,209 @@
+"""`glassbook publisher run` and `glassbook witness add`."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from ledger.core.entries import Registry, decode_entry
+from ledger.core.errors import GlassbookError
+from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey, PrivateKey, parse_private_key
+from ledger.core.note import ED25519, VerifierKey, parse_vkey
+from ledger.core.registry import Register
+from ledger.files import FileRefused, read_limited, read_private, write_atomic
+from ledger.logs import configure_logs
+from ledger.settings import Settings, SettingsRefused, read_settings
+from ledger.store import Store, StoreBusy, StoreUnusable
+from ledger.store.log import read_entries
+from publisher.policy import MAX_POLICY, PolicyFile, PolicyRefused, add_witness
+from publisher.published import Published
+from publisher.run import Publisher, publish_until
+from publisher.serve import Site, public_app
+from publisher.signing import LogSigner, SignedFile
+from publisher.tiles import Folder
+
+app = typer.Typer(
+    help="Publish the log: tiles, checkpoint, cosignatures, index proofs.", no_args_is_help=True
+)
+witness = typer.Typer(help="The witnesses this log is published under.", no_args_is_help=True)
+
+Home = Annotated[Path, typer.Argument(metavar="DIR", help="The operator's folder, made by glassbook init.")]
+Faults = (GlassbookError, FileRefused, SettingsRefused, StoreUnusable, StoreBusy, PolicyRefused, OSError)
+"""What ends a command with a message and exit code 3."""
+
+
+@app.callback()
+def _publisher() -> None:
+    """Publish the log: tiles, checkpoint, cosignatures, index proofs."""
+
+
+@app.command()
+def run(
+    home: Home = Path("."),
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="A file of mode 0600 with the passphrase of the log's keys.")
+    ] = None,
+) -> None:
+    """Publish what is sequenced, and serve it, until SIGINT or SIGTERM."""
+    try:
+        settings = read_settings(home)
+        passphrase = read_private(passphrase_file).rstrip(b"\n") if passphrase_file else None
+        signer = read_signer(settings, passphrase)
+        store = Store.open(settings.database)
+        bound = listen(settings)
+    except Faults as error:
+        raise _stop(str(error)) from None
+    try:
+        publish_and_serve(settings, signer, store, bound)
+    finally:
+        store.close()
+
+
+@witness.callback()
+def _witness() -> None:
+    """The witnesses this log is published under."""
+
+
+@witness.command()
+def add(
+    vkey: Annotated[str, typer.Argument(metavar="VKEY", help="As the witness's own --init printed it.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="Its submission prefix: where it is asked.")],
+    home: Home = Path("."),
+    auditor: Annotated[
+        bool, typer.Option("--auditor", help="It checks every entry before it cosigns.")
+    ] = False,
+) -> None:
+    """Write policy.txt, or add one witness to it; a publisher that is running notices by itself."""
+    try:
+        settings = read_settings(home)
+        store = Store.open(settings.database)
+        try:
+            log, log_mldsa = log_vkeys(store, settings.origin)
+        finally:
+            store.close()
+        path = settings.policy
+        text = read_limited(path, MAX_POLICY).decode("utf-8", "surrogateescape") if path.exists() else None
+        new, name = add_witness(text, log, log_mldsa, parse_vkey(vkey, "VKEY"), url, auditor)
+        write_atomic(path, new.encode())
+    except Faults as error:
+        raise _stop(str(error)) from None
+    print(f"{path}: {name} is {vkey.split('+')[0]}{', an auditor' if auditor else ''}; quorum: all of them")
+    if "# auditor" not in new:
+        print("No auditor stands behind the index yet: readers are told so.")
+
+
+def log_vkeys(store: Store, origin: str) -> tuple[VerifierKey, VerifierKey]:
+    """The log's Ed25519 and ML-DSA-44 keys, as the charter at leaf 0 states them.
+
+    Raises StoreUnusable when there is no charter, StoreBusy.
+    """
+    register = Register(origin)
+    try:
+        with store.read() as db:
+            (raw,) = read_entries(db, 0, 1)
+        if not isinstance(decode_entry(raw), Registry):
+            raise StoreUnusable("leaf 0 of the database is no charter")
+        register.add(0, raw)
+    except (GlassbookError, LookupError) as error:
+        raise StoreUnusable(f"the charter at leaf 0 cannot be used: {error}") from None
+    assert register.charter is not None
+    first, second = sorted(register.charter.log_vkeys, key=lambda vkey: vkey.kind != ED25519)
+    return first, second
+
+
+def read_signer(settings: Settings, passphrase: bytes | None) -> LogSigner:
+    """Both keys of the log from `keys/`. Raises FileRefused, Malformed, OSError."""
+    ed25519 = _read_key(settings.keys / "log.ed25519.key", passphrase)
+    mldsa = _read_key(settings.keys / "log.mldsa44.key", passphrase)
+    if not isinstance(ed25519, Ed25519PrivateKey) or not isinstance(mldsa, MLDSA44PrivateKey):
+        raise FileRefused(f"{settings.keys}: log.ed25519.key and log.mldsa44.key hold keys of another kind")
+    return LogSigner(settings.origin, ed25519, mldsa)
+
+
+def _read_key(path: Path, passphrase: bytes | None) -> PrivateKey:
+    pem = read_private(path)
+    if b"ENCRYPTED" not in pem:
+        return parse_private_key(pem, None, str(path))
+    if passphrase is None:
+        if not sys.stdin.isatty():
+            raise FileRefused(
+                f"{path}: needs its passphrase; give --passphrase-file, or run it at a terminal"
+            )
+        passphrase = typer.prompt(f"Passphrase of {path}", hide_input=True, err=True).encode()
+    return parse_private_key(pem, passphrase, str(path))
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The socket that readers connect to. Raises OSError that says which address."""
+    at = settings.publisher_listen
+    try:
+        family = socket.AF_INET6 if ":" in at.host else socket.AF_INET
+        return socket.create_server((at.host, at.port), family=family, backlog=512)
+    except OSError as error:
+        raise OSError(
+            f"cannot listen at {at}: {error.strerror}; look at [publisher] listen in the settings"
+        ) from None
+
+
+def publish_and_serve(settings: Settings, signer: LogSigner, store: Store, bound: socket.socket) -> None:
+    """The publisher's loop in a thread and the HTTP server in this one, until a signal ends the server."""
+    import uvicorn
+
+    configure_logs()
+    folder, published = Folder(settings.public), Published(store)
+    policy_file = PolicyFile(settings.policy, *signer.vkeys)
+    publisher = Publisher(
+        store,
+        folder,
+        signer,
+        SignedFile(settings.keys / "signed"),
+        policy_file,
+        published,
+        refresh_s=settings.refresh_s,
+    )
+    site = Site(
+        store,
+        folder,
+        published,
+        settings.origin,
+        signer.vkeys,
+        lambda: policy_file.text or None,
+        lambda: publisher.status,
+    )
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=publish_until, args=(publisher, store, stop), name="publish"),
+        threading.Thread(target=published.keep_up, args=(stop,), name="index", daemon=True),
+    ]
+    host, port = bound.getsockname()[:2]
+    structlog.get_logger("publisher").info(
+        "serving", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", folder=str(settings.public)
+    )
+    config = uvicorn.Config(
+        public_app(site),
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+        server_header=False,
+        limit_concurrency=500,
+        timeout_graceful_shutdown=5,
+    )
+    for thread in threads:
+        thread.start()
+    try:
+        uvicorn.Server(config).run(sockets=[bound])
+    finally:
+        stop.set()
+        threads[0].join()
+        publisher.close()
+
+
+def _stop(text: str) -> typer.Exit:
+    print(f"publisher: {text}", file=sys.stderr, flush=True)
+    return typer.Exit(3)

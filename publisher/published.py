@@ -1,0 +1,136 @@
+"""What is published right now, and index proofs under exactly that.
+
+The log in the database is ahead of the published checkpoint most of the time. A proof is of use only under
+the index root that readers can see, so the index here is the one over the first `covers` leaves, `covers`
+being one less than the published size: a row carries its entry's index, and rows from `covers` on do not
+count.
+
+The index moves on lazily: publishing only notes the new checkpoint, and the buckets in which labels came
+are computed again when the next proof is asked for, or when nothing else is going on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ledger.core.checkpoint import Checkpoint, parse_checkpoint
+from ledger.core.entries import IndexRoot, decode_entry
+from ledger.core.index import PrefixTree
+from ledger.core.merkle import prove_inclusion
+from ledger.core.note import parse_note
+from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile, TileHashes, decode_bundle
+from ledger.store import Connection, Store
+from ledger.store.buckets import StoredRows, labels_between, load_tree
+from publisher.tiles import TileReader
+
+QUIET_SECONDS = 1.0
+FAR_BEHIND = 200_000
+"""Leaves; an index further behind than this is brought up to date even while much is published."""
+
+
+class NotPublished(Exception):
+    """There is no published checkpoint yet."""
+
+
+class IndexWrong(Exception):
+    """The index computed from the database has not the root that is published: no proof can be given."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One published checkpoint: the note as it stands at /checkpoint, its last leaf, which is an index
+    root, and the inclusion proof of that leaf in it."""
+
+    note: bytes
+    checkpoint: Checkpoint
+    entry: bytes
+    index_root: IndexRoot
+    path: list[bytes]
+
+    @classmethod
+    def of(cls, note: bytes, read: TileReader) -> View:
+        """From the note and the tiles of its tree. Raises Malformed or LookupError when they do not fit."""
+        checkpoint = parse_checkpoint(parse_note(note).text)
+        last = checkpoint.size - 1
+        n, slot = divmod(last, FULL_WIDTH)
+        bundle = Tile(ENTRIES, n, slot + 1)
+        entry = decode_bundle(read(bundle), bundle.width, bundle.path)[slot]
+        index_root = decode_entry(entry)
+        if not isinstance(index_root, IndexRoot):
+            raise LookupError(f"the last leaf of the checkpoint of {checkpoint.size} is not an index root")
+        path = prove_inclusion(last, checkpoint.size, TileHashes(read, checkpoint.size))
+        return cls(note, checkpoint, entry, index_root, list(path))
+
+
+class Published:
+    """The published view, shared by the publisher's loop, which moves it on, and the threads that serve
+    it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._view: View | None = None
+        self._shown_at = 0.0
+        self._index_lock = threading.Lock()  # held while the index is read or moved, never while publishing
+        self._rows = StoredRows(0)
+        self._tree: PrefixTree | None = None
+
+    @property
+    def view(self) -> View | None:
+        """The published view, None before the first."""
+        return self._view
+
+    def show(self, view: View) -> None:
+        """From now on this is what is published. Never waits."""
+        self._view, self._shown_at = view, time.monotonic()
+
+    def prove(self, labels: Sequence[bytes]) -> tuple[View, list[bytes]]:
+        """Index proofs for these labels (32 bytes each), in order, and the view they are all under.
+
+        Raises NotPublished, IndexWrong, StoreBusy.
+        """
+        with self._index_lock:
+            view = self._view
+            if view is None:
+                raise NotPublished
+            with self._store.read() as db:
+                return view, self._index(db, view).prove_many(labels)
+
+    def keep_up(self, stop: threading.Event) -> None:
+        """Bring the index up to date whenever it is quiet, so that the first to ask need not wait; until
+        `stop`."""
+        while not stop.wait(QUIET_SECONDS):
+            view = self._view
+            if view is None or (self._tree and self._rows.covers == view.index_root.covers):
+                continue
+            behind = view.index_root.covers - self._rows.covers
+            if self._tree and behind < FAR_BEHIND and time.monotonic() - self._shown_at < QUIET_SECONDS:
+                continue
+            try:
+                with self._index_lock, self._store.read() as db:
+                    self._index(db, view)
+            except Exception:  # whoever asks for a proof meets it again and is told
+                continue
+
+    def _index(self, db: Connection, view: View) -> PrefixTree:
+        """The index of this view; the lock is held."""
+        rows, covers = self._rows, view.index_root.covers
+        rows.db = db
+        tree = self._tree
+        self._tree = None  # whatever goes wrong below, the next one starts from the database
+        if tree is None:
+            rows.covers = covers
+            tree, _ = load_tree(db, rows)
+        elif rows.covers != covers:
+            tree.mark_dirty(labels_between(db, min(rows.covers, covers), max(rows.covers, covers)))
+            rows.covers = covers
+        if tree.root != view.index_root.index_root:
+            raise IndexWrong(
+                f"the index over the first {covers} leaves in the database is not the published one;"
+                " the database was"
+                " altered or restored from a backup, and no index proof can be given until it is right again"
+            )
+        self._tree = tree
+        return tree

@@ -1,0 +1,108 @@
+"""Where publishing stands, learned anew from the disk: after a start, and after anything that failed.
+
+The folder's `checkpoint` is what is published. What was signed is the newest of three memories (see
+signing.py), and all of them must be earlier states of the tree in the database before anything else is
+done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import structlog
+
+from ledger.core.errors import GlassbookError
+from ledger.core.merkle import tree_root
+from ledger.core.tiles import TileHashes
+from ledger.store import Store
+from ledger.store.log import read_entries, read_size
+from ledger.store.publication import Publication, read_publication, swap_signed
+from publisher.signing import LogSigner, Signed, SignedFile, check_history, newest
+from publisher.tiles import Edge, Folder
+
+log = structlog.get_logger("publisher")
+
+CHUNK = 8192
+"""Entries read and written in one go."""
+
+
+class Superseded(Exception):
+    """Another publisher has signed or published since we looked: look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What is durable: the tree's edge in the folder, the database's row, the newest signature, the
+    published note.
+
+    `whole` is False when the folder has to be written anew, up to the published size at least.
+    """
+
+    edge: Edge
+    whole: bool
+    row: Publication
+    signed: Signed | None
+    note: bytes | None
+    published: Signed | None
+
+
+def recover(store: Store, folder: Folder, signer: LogSigner, signed_file: SignedFile) -> Recovered:
+    """Raises SigningRefused when the database contradicts what was signed, Superseded, OSError, StoreBusy."""
+    folder.prepare()
+    with store.read() as db:
+        row, size = read_publication(db), read_size(db)
+    note = folder.checkpoint()
+    published = signer.read(note, f"{folder.path}/checkpoint") if note is not None else None
+    history = [published] if published else []
+    for found, where in (
+        (row.signed_note, "the database's last signature"),
+        (row.published_note, "the database's published checkpoint"),
+        (signed_file.read(), str(signed_file.path)),
+    ):
+        if found:
+            history.append(signer.read(found, where))
+    edge, whole = _load_edge(folder, published)
+    check_history(history, size, lambda at: _root_at(store, folder, edge, at))
+    last = newest(history)
+    if last is not None:
+        row = _remember(store, signed_file, row, last)
+    return Recovered(edge, whole, row, last, note, published)
+
+
+def _load_edge(folder: Folder, published: Signed | None) -> tuple[Edge, bool]:
+    if published is None:
+        return Edge(), True
+    try:
+        edge = Edge.load(published.checkpoint.size, folder)
+        if edge.root() == published.checkpoint.root:
+            return edge, True
+        why = "its tiles do not lead to the published root"
+    except (LookupError, GlassbookError, OSError) as error:
+        why = str(error)
+    log.warning("writing all tiles anew from the database", folder=str(folder.path), why=why)
+    return Edge(), False
+
+
+def _root_at(store: Store, folder: Folder, edge: Edge, size: int) -> bytes:
+    """The root at any size, from the folder up to `edge` and from the database beyond."""
+    if size == edge.size:
+        return edge.root()
+    if size < edge.size:
+        return tree_root(size, TileHashes(folder, edge.size))
+    scratch = edge.copy()
+    while scratch.size < size:
+        with store.read() as db:
+            scratch.extend(read_entries(db, scratch.size, min(size, scratch.size + CHUNK)))
+    return scratch.root()
+
+
+def _remember(store: Store, signed_file: SignedFile, row: Publication, last: Signed) -> Publication:
+    """Bring the database and the file beside the keys up to the newest signature, wherever it was found."""
+    if row.signed_size != last.checkpoint.size or row.signed_note != last.note:
+        with store.write() as db:
+            if not swap_signed(db, row, last.checkpoint.size, last.note):
+                raise Superseded
+        row = replace(row, signed_size=last.checkpoint.size, signed_note=last.note)
+    if signed_file.read() != last.note:
+        signed_file.write(last.note)
+    return row

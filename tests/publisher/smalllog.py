@@ -1,0 +1,229 @@
+"""An operator's folder with a real database, sequencer, publisher and witness, for tests that break one of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+from oracle import mth
+
+from ledger.core.encoding import u64
+from ledger.core.entries import Record, decode_entry
+from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey
+from ledger.core.merkle import leaf_hash
+from ledger.core.note import Ed25519Signer, MLDSASigner, VerifierKey
+from ledger.core.policy import Policy
+from ledger.core.statements import sign_charter
+from ledger.sequencer.run import Sequencer, begin_log
+from ledger.store import Store, inbox
+from ledger.store.log import last_registration
+from publisher.policy import PolicyFile, PolicyWitness, format_policy
+from publisher.published import Published
+from publisher.run import Publisher
+from publisher.signing import LogSigner, SignedFile
+from publisher.tiles import Folder
+from verifier_cli.witness import WitnessFile, witness_app
+
+ORIGIN = "log.example.gov/access/2026"
+NOW = 1_790_000_000
+DAY = NOW // 86_400 - 1
+
+ED25519 = Ed25519PrivateKey.from_seed(b"\x01" * 32)
+MLDSA = MLDSA44PrivateKey.from_seed32(b"\x02" * 32)
+REGISTRAR = Ed25519PrivateKey.from_seed(b"\x03" * 32)
+LEDGER = Ed25519PrivateKey.from_seed(b"\x04" * 32)
+LOG_VKEYS: tuple[VerifierKey, VerifierKey] = (
+    Ed25519Signer(ORIGIN, ED25519).vkey,
+    MLDSASigner(ORIGIN, MLDSA).vkey,
+)
+
+
+class Clock:
+    """Unix seconds that only a test moves."""
+
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class LiveWitness:
+    """A plain witness on a real socket; can be stopped and started again at the same address."""
+
+    def __init__(self, path: Path, name: str, clock: Callable[[], float]) -> None:
+        self.file = WitnessFile.create(path, name)
+        for vkey in LOG_VKEYS:
+            self.file.add_log(vkey)
+        self._clock = clock
+        self._port = 0
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        bound = socket.create_server(("127.0.0.1", self._port))
+        self._port = bound.getsockname()[1]
+        config = uvicorn.Config(
+            witness_app(self.file, self._clock), access_log=False, log_level="error", lifespan="off"
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [bound]}, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join(10)
+
+    def close(self) -> None:
+        self.stop()
+        self.file.close()
+
+
+class SmallLog:
+    """A home folder as `glassbook init` leaves it, and what works on it."""
+
+    def __init__(self, home: Path, clock: Clock) -> None:
+        self.home = home
+        self.clock = clock
+        (home / "keys").mkdir(parents=True)
+        self.database = home / "ledger.sqlite"
+        self.store = Store.open(f"sqlite:///{self.database}", create=True)
+        self.charter = sign_charter(
+            REGISTRAR,
+            origin=ORIGIN,
+            ledger=LEDGER.public,
+            log_vkeys=[vkey.text for vkey in LOG_VKEYS],
+            merge_delay_s=600,
+            claims=["subject", "actor", "event", "purpose"],
+            schemes={"nin": {"pattern": "[0-9]{8}", "text": {"en": "national number"}}},
+        )
+        begin_log(self.store, ORIGIN, self.charter)
+        self.sequencer = Sequencer(self.store, ORIGIN)
+        self.witnesses: list[LiveWitness] = []
+        self.publishers: list[Publisher] = []
+        self._made = 0
+
+    @property
+    def public(self) -> Path:
+        return self.home / "public"
+
+    def reopen(self) -> None:
+        """Start again on the same files, as after a crash of all processes."""
+        self.store.close()
+        self.store = Store.open(f"sqlite:///{self.database}")
+        self.sequencer = Sequencer(self.store, ORIGIN)
+
+    def append(self, count: int) -> int:
+        """Sequence this many records in one batch; returns the size of the log after it."""
+        rows = []
+        with self.store.write() as db:
+            registrations = last_registration(db)
+            number = inbox.take_numbers(db, count)
+            for at in range(count):
+                self._made += 1
+                label = u64(self._made) + os.urandom(24)
+                record = Record(1, 2026, DAY, 0, 1, label, os.urandom(32), os.urandom(64))
+                raw = record.encode()
+                rows.append((number + at, record.index_label, leaf_hash(raw), raw, 1, DAY, registrations))
+            inbox.put(db, rows)
+        done = self.sequencer.step()
+        assert done is not None and done.entries == count
+        return done.size
+
+    def add_witness(self, name: str = "W1") -> LiveWitness:
+        """A new witness; `write_policy` makes it count."""
+        witness = LiveWitness(self.home / f"{name}.sqlite", f"witness.example/{name}", self.clock)
+        self.witnesses.append(witness)
+        return witness
+
+    def write_policy(self, text: str | None = None) -> None:
+        """policy.txt with all witnesses, as `glassbook witness add` writes it, or this text."""
+        named = [
+            PolicyWitness(f"W{number}", witness.file.signer.vkey, witness.url)
+            for number, witness in enumerate(self.witnesses, 1)
+        ]
+        (self.home / "policy.txt").write_text(text or format_policy(*LOG_VKEYS, named))
+
+    def policy(self) -> Policy:
+        return PolicyFile(self.home / "policy.txt", *LOG_VKEYS).read()[0]
+
+    def publisher(
+        self, folder: Folder | None = None, signed: SignedFile | None = None, refresh_s: int = 300
+    ) -> Publisher:
+        """A publisher that has just started."""
+        self.published = Published(self.store)
+        publisher = Publisher(
+            self.store,
+            folder or Folder(self.public),
+            LogSigner(ORIGIN, ED25519, MLDSA),
+            signed or SignedFile(self.home / "keys" / "signed"),
+            PolicyFile(self.home / "policy.txt", *LOG_VKEYS),
+            self.published,
+            self.clock,
+            refresh_s,
+        )
+        self.publishers.append(publisher)
+        return publisher
+
+    def close(self) -> None:
+        for publisher in self.publishers:
+            publisher.close()
+        for witness in self.witnesses:
+            witness.close()
+        self.store.close()
+
+
+def walk(folder: Path, policy: Policy, now: int) -> list[bytes]:
+    """Audit a published folder without any code of the publisher: all entries of the published checkpoint.
+
+    Reads the checkpoint under the policy, every entry bundle by the paths of tlog-tiles, every hash tile, and holds
+    them against each other and against the root.
+    """
+    opened = policy.open((folder / "checkpoint").read_bytes(), now)
+    size, root = opened.checkpoint.size, opened.checkpoint.root
+    entries: list[bytes] = []
+    while len(entries) < size:
+        width = min(256, size - len(entries))
+        data = _tile(folder, "entries", len(entries) // 256, width)
+        at = 0
+        for _ in range(width):
+            length = int.from_bytes(data[at : at + 2], "big")
+            entries.append(data[at + 2 : at + 2 + length])
+            at += 2 + length
+        if not _partial_gone(folder, "entries", (len(entries) - 1) // 256, width):
+            assert at == len(data)
+    assert mth(entries) == root
+    level, span = 0, 1
+    while size // span:
+        for n in range(-(-(size // span) // 256)):
+            width = min(256, size // span - 256 * n)
+            first = [(256 * n + slot) * span for slot in range(width)]
+            wanted = b"".join(mth(entries[start : start + span]) for start in first)
+            assert _tile(folder, str(level), n, width)[: 32 * width] == wanted
+        level, span = level + 1, span * 256
+    last = decode_entry(entries[-1])
+    assert last.encode()[:10] == b"\x01\x03" + u64(size - 1)
+    return entries
+
+
+def _path(folder: Path, kind: str, n: int) -> Path:
+    assert n < 1000
+    return folder / "tile" / kind / f"{n:03d}"
+
+
+def _partial_gone(folder: Path, kind: str, n: int, width: int) -> bool:
+    return width < 256 and not (_path(folder, kind, n).parent / f"{n:03d}.p" / str(width)).exists()
+
+
+def _tile(folder: Path, kind: str, n: int, width: int) -> bytes:
+    full = _path(folder, kind, n)
+    if width < 256 and (partial := full.parent / f"{n:03d}.p" / str(width)).exists():
+        return partial.read_bytes()
+    return full.read_bytes()

@@ -1,0 +1,178 @@
+"""What a round publishes, and what it does not."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from smalllog import NOW, Clock, SmallLog, walk
+
+from publisher import run
+from publisher.policy import PolicyRefused
+from publisher.signing import SigningRefused
+
+
+def test_a_log_just_begun_is_published_with_size_2(small: SmallLog) -> None:
+    publisher = small.publisher()
+    assert publisher.round()
+    entries = walk(small.public, small.policy(), NOW)
+    assert entries[0] == small.charter and len(entries) == 2
+    assert publisher.status.state == "publishing"
+
+
+def test_every_batch_is_published_across_tile_edges(small: SmallLog) -> None:
+    publisher = small.publisher()
+    for count in (1, 250, 1, 1, 1, 255, 256, 600):
+        size = small.append(count)
+        assert publisher.round()
+        assert len(walk(small.public, small.policy(), NOW)) == size
+        assert not publisher.round()
+
+
+def test_an_idle_log_is_left_alone_until_its_checkpoint_grows_old(small: SmallLog, clock: Clock) -> None:
+    publisher = small.publisher()
+    assert publisher.round()
+    first = (small.public / "checkpoint").read_bytes()
+    for _ in range(3):
+        clock.now += 99
+        assert not publisher.round()
+    assert (small.public / "checkpoint").read_bytes() == first
+    clock.now += 3
+    assert publisher.round()
+    opened = small.policy().open((small.public / "checkpoint").read_bytes(), int(clock()))
+    assert opened.oldest == int(clock()) and opened.checkpoint.size == 2
+
+
+def test_a_checkpoint_is_renewed_in_time_whatever_the_settings_say(small: SmallLog, clock: Clock) -> None:
+    publisher = small.publisher(refresh_s=100_000)
+    assert publisher.round()
+    clock.now += 480
+    assert publisher.round()
+
+
+def test_without_a_witness_nothing_is_published_and_it_is_named(small: SmallLog, clock: Clock) -> None:
+    publisher = small.publisher()
+    assert publisher.round()
+    before = (small.public / "checkpoint").read_bytes()
+    small.witnesses[0].stop()
+    small.append(3)
+    clock.now += 60
+    assert not publisher.round()
+    assert (small.public / "checkpoint").read_bytes() == before
+    (why,) = publisher.status.reasons
+    assert publisher.status.state == "waiting for witnesses"
+    assert "witness W1 is missing since 2026-09-21 14:14:20 UTC: cannot be reached" in why
+    clock.now += 60
+    time.sleep(0.3)
+    publisher.round()
+    assert "since 2026-09-21 14:14:20 UTC" in publisher.status.reasons[0], "the beginning is kept"
+    small.witnesses[0].start()
+    small.append(300)
+    deadline = time.monotonic() + 20
+    while not publisher.round():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert publisher.status.state == "publishing"
+    assert len(walk(small.public, small.policy(), int(clock()))) == 2 + 4 + 301
+
+
+def test_one_of_two_witnesses_is_enough_where_the_policy_says_so(small: SmallLog) -> None:
+    small.add_witness("W2")
+    small.write_policy()
+    text = (small.home / "policy.txt").read_text()
+    text = text.replace("group q all LOG_MLDSA W1 W2", "group one any W1 W2\ngroup q all LOG_MLDSA one")
+    small.write_policy(text)
+    small.witnesses[0].stop()
+    publisher = small.publisher()
+    assert publisher.round()
+    small.append(5)
+    assert publisher.round(), "a witness that is not needed holds nothing up"
+
+
+def test_a_witness_with_a_wrong_clock_does_not_count(small: SmallLog, clock: Clock) -> None:
+    small.witnesses[0]._clock = Clock(NOW - 900)  # the server keeps the clock it was started with
+    small.witnesses[0].stop()
+    small.witnesses[0].start()
+    publisher = small.publisher()
+    assert not publisher.round()
+    assert "900 s apart" in publisher.status.reasons[0]
+
+
+def test_a_witness_without_a_url_is_named(small: SmallLog) -> None:
+    text = (small.home / "policy.txt").read_text().replace(f" {small.witnesses[0].url}", "")
+    small.write_policy(text)
+    publisher = small.publisher()
+    assert not publisher.round()
+    assert publisher.status.reasons == ("witness W1 has no URL in policy.txt, so it cannot be asked",)
+
+
+def test_a_witness_that_saw_more_than_we_signed_is_not_satisfied(small: SmallLog) -> None:
+    publisher = small.publisher()
+    assert publisher.round()
+    with small.witnesses[0].file.replacing(small.policy().origin) as (seen, put):
+        put(type(seen)(1_000, bytes(32), NOW))
+    small.append(3)
+    assert not publisher.round()
+    assert "has cosigned this log at size 1000" in publisher.status.reasons[0]
+
+
+def test_no_policy_means_nothing_is_signed_and_a_new_one_is_noticed(small: SmallLog) -> None:
+    (small.home / "policy.txt").unlink()
+    publisher = small.publisher()
+    with pytest.raises(PolicyRefused, match="glassbook witness add"):
+        publisher.round()
+    assert not (small.home / "keys" / "signed").exists()
+    small.write_policy()
+    assert publisher.round()
+
+
+def test_a_new_witness_in_the_policy_is_asked_for_the_published_tree(small: SmallLog) -> None:
+    publisher = small.publisher()
+    assert publisher.round()
+    small.add_witness("W2")
+    small.write_policy()
+    assert publisher.round()
+    assert small.policy().open((small.public / "checkpoint").read_bytes(), NOW).checkpoint.size == 2
+
+
+def test_a_clock_before_the_last_checkpoint_signs_nothing(small: SmallLog, clock: Clock) -> None:
+    publisher = small.publisher()
+    assert publisher.round()
+    small.append(3)
+    clock.now = NOW - 1
+    for each in (publisher, small.publisher()):
+        with pytest.raises(SigningRefused, match="clock is 1 s before the last checkpoint"):
+            each.round()
+    clock.now = NOW
+    again = small.publisher()
+    assert again.round()
+
+
+def test_partial_tiles_go_only_long_after_the_full_one_came(
+    small: SmallLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = small.publisher()
+    small.append(100)
+    assert publisher.round()
+    small.append(300)
+    assert publisher.round()
+    partial = small.public / "tile" / "0" / "000.p"
+    assert partial.is_dir()
+    monkeypatch.setattr(run, "PARTIALS_KEPT_S", 0)
+    small.append(1)
+    assert publisher.round()
+    assert not partial.exists() and not (small.public / "tile" / "entries" / "000.p").exists()
+    assert (small.public / "tile" / "0" / "001.p").is_dir()
+    walk(small.public, small.policy(), NOW)
+
+
+def test_another_publisher_that_signed_meanwhile_is_noticed(small: SmallLog) -> None:
+    first, second = small.publisher(), small.publisher()
+    assert first.round()
+    small.append(3)
+    assert second.round()
+    small.append(3)
+    with pytest.raises(run.Superseded):
+        first.round()
+    assert first.round()
+    assert len(walk(small.public, small.policy(), NOW)) == 10
