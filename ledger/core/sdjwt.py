@@ -33,7 +33,7 @@ DIGESTS: Final = 8
 SALT_BYTES: Final = 16
 
 _WHERE: Final = "SD-JWT"
-_ISSUER: Final = re.compile(r"https://[^#]{1,255}#[1-9][0-9]{0,9}")
+_ISSUER: Final = re.compile(r"https://.{1,255}#[1-9][0-9]{0,9}")
 _PAYLOAD_MEMBERS: Final = ("iss", "epoch", "_sd_alg", "_sd")
 
 
@@ -89,13 +89,13 @@ def issue(
         salt = b64url_encode(random(SALT_BYTES))
         text = json.dumps([salt, name, value], ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         disclosures.append(b64url_encode(text.encode("utf-8")))
+        _open_disclosure(disclosures[-1])  # what no reader would open must not be committed to
     digests = [_digest(disclosure) for disclosure in disclosures]
     # A decoy is the digest of a salt that nobody keeps (RFC 9901 §4.2.7).
     digests += [b64url_encode(sha256(random(32)).digest()) for _ in range(DIGESTS - len(digests))]
     payload = {"iss": issuer(origin, source), "epoch": epoch, "_sd_alg": "sha-256", "_sd": sorted(digests)}
-    issued = "~".join((sign_jws(payload, TYP, key), *disclosures, ""))
-    split_sd_jwt(issued, key.public)
-    return issued
+    _check_payload(payload)
+    return "~".join((sign_jws(payload, TYP, key), *disclosures, ""))
 
 
 def parse_sd_jwt(text: str, key: bytes) -> SdJwt:

@@ -1,7 +1,7 @@
 """Texts that a statement may hold: origins, language maps, URLs and IRIs; the form of each, not its truth.
 
-    {"en": "Driving licences", "cy": "Trwyddedau gyrru"}     a language map: BCP 47 tag → text
-    https://keys.example.gov/   mailto:dpo@example.gov         URLs, with their scheme
+{"en": "Driving licences", "cy": "Trwyddedau gyrru"}     a language map: BCP 47 tag → text
+https://keys.example.gov/   mailto:dpo@example.gov         URLs, with their scheme
 """
 
 from __future__ import annotations

@@ -84,7 +84,12 @@ def fields(entry: Record | Registry | IndexRoot | Coverage) -> dict[str, Any]:
     shown: dict[str, Any]
     if isinstance(entry, Registry):
         jws = split_jws(entry.jws.decode(), "registry")
-        shown = {"source": entry.source, "version": entry.version, "header": jws.header, "payload": jws.payload}
+        shown = {
+            "source": entry.source,
+            "version": entry.version,
+            "header": jws.header,
+            "payload": jws.payload,
+        }
         return {"kind": "registry", **shown}
     kinds = {Record: "record", Coverage: "coverage", IndexRoot: "index-root"}
     shown = {k: v.hex() if isinstance(v, bytes) else v for k, v in entry._asdict().items()}
@@ -93,7 +98,11 @@ def fields(entry: Record | Registry | IndexRoot | Coverage) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", cases(VECTORS["refused"]))
 def test_entry_is_refused(case: dict[str, Any]) -> None:
-    stages: dict[str, type[GlassbookError]] = {"shape": Malformed, "signature": BadSignature, "rule": RuleBroken}
+    stages: dict[str, type[GlassbookError]] = {
+        "shape": Malformed,
+        "signature": BadSignature,
+        "rule": RuleBroken,
+    }
     with pytest.raises(stages.get(case["stage"], GlassbookError)) as caught:
         check(case, raw_entry(case))
     assert caught.value.where
