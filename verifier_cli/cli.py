@@ -1,0 +1,297 @@
+"""The commands of `glassbook-verify`, their options and exit codes (interfaces.md).
+
+Each command gathers its input, lets one module do the work and shows its `Outcome`. Whatever is raised
+on the way becomes one message that says where, what and, in an exit code, whether something was refuted
+(1), asked for wrongly (2) or could not be checked (3). Personal data is printed only as the result of a
+command that was given keys, never in an error.
+"""
+
+import os
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from ledger.client.publiclog import Moved, PublicLog, Unreachable, open_log
+from ledger.core.errors import GlassbookError, Malformed, Refuted
+from ledger.core.policy import Policy, parse_policy
+from ledger.files import FileRefused, read_limited
+from verifier_cli.outcome import Outcome, Verdict, write_refutation
+from verifier_cli.report import Progress, show
+
+MAX_POLICY = 1 << 20  # bytes
+MAX_FILE = 16 << 20  # bytes of a receipt, evidence or keys file
+
+app = typer.Typer(
+    name="glassbook-verify",
+    help="Check what a Glassbook log shows. Trusts the policy file you give, and nothing else.",
+    epilog="Exit codes: 0 holds · 1 refuted, evidence written · 2 usage · 3 could not check or not complete.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+PolicyOption = Annotated[
+    Path,
+    typer.Option("--policy", metavar="FILE", help="Whom you trust: a tlog-policy file.", show_default=False),
+]
+LogOption = Annotated[
+    str,
+    typer.Option(
+        "--log", metavar="URL|DIR", help="The published log: its URL, or a folder.", show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+LangOption = Annotated[str, typer.Option("--lang", metavar="TAG", help="Language of the registered texts.")]
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state", metavar="FILE", help="Where the last checkpoint seen is kept.", show_default=False
+    ),
+]
+
+
+@app.command()
+def receipt(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A *.receipt.json file.")],
+    policy: PolicyOption,
+    as_json: JsonOption = False,
+    lang: LangOption = "en",
+) -> None:
+    """Check offline that an entry is in the log."""
+
+    def work() -> Outcome:
+        from verifier_cli.offline import check_receipt_file
+
+        return check_receipt_file(_read(file), _policy(policy), _now(), lang)
+
+    _run("receipt", as_json, work)
+
+
+@app.command()
+def evidence(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A *.evidence.json file.")],
+    policy: PolicyOption,
+    as_json: JsonOption = False,
+    lang: LangOption = "en",
+) -> None:
+    """Check offline what somebody shows of one access."""
+
+    def work() -> Outcome:
+        from verifier_cli.offline import check_evidence_file
+
+        return check_evidence_file(_read(file), _policy(policy), _now(), lang)
+
+    _run("evidence", as_json, work)
+
+
+@app.command()
+def mine(
+    keys: Annotated[
+        list[Path], typer.Argument(metavar="KEYS.json…", help="Your stream keys, one file or more.")
+    ],
+    policy: PolicyOption,
+    log: LogOption,
+    evidence_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--evidence", metavar="DIR", help="Write evidence of accesses to this folder.", show_default=False
+        ),
+    ] = None,
+    entry: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--entry", metavar="INDEX", help="Only of this access; may be repeated.", show_default=False
+        ),
+    ] = None,
+    opened: Annotated[
+        str,
+        typer.Option(
+            "--open",
+            metavar="CLAIM,…",
+            help="What the evidence opens: actor,event,… or all.",
+            show_default=False,
+        ),
+    ] = "",
+    as_json: JsonOption = False,
+    lang: LangOption = "en",
+    state: StateOption = None,
+) -> None:
+    """Every access to your data, with the proof that none is missing, source by source."""
+    if evidence_to is None and (entry or opened):
+        raise typer.BadParameter("--entry and --open choose what --evidence DIR writes; give that as well")
+
+    def work() -> Outcome:
+        from verifier_cli.mine import Wish, mine_command
+
+        wish = None if evidence_to is None else Wish(evidence_to, tuple(entry or ()), _claims(opened))
+        files = [(str(path), _read(path)) for path in keys]
+        with Progress(as_json) as progress:
+            return mine_command(
+                _log(log, progress), _policy(policy), files, _now(), lang, wish, state, progress
+            )
+
+    _run("mine", as_json, work)
+
+
+@app.command()
+def consistency(
+    policy: PolicyOption,
+    log: LogOption,
+    since: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="CHECKPOINT", help="A checkpoint saved earlier.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+    lang: LangOption = "en",
+    state: StateOption = None,
+) -> None:
+    """The log still contains all that was seen before; remembers what it saw."""
+
+    def work() -> Outcome:
+        from verifier_cli.consistency import consistency_command
+
+        earlier = None if since is None else (str(since), _read(since, 1 << 20))
+        return consistency_command(_log(log), _policy(policy), _now(), earlier, state)
+
+    _run("consistency", as_json, work)
+
+
+@app.command()
+def audit(
+    policy: PolicyOption,
+    log: LogOption,
+    since: Annotated[
+        int, typer.Option("--from", metavar="SIZE", min=0, help="Entries below this were audited before.")
+    ] = 0,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs", metavar="N", min=1, help="Processes that check signatures.", show_default=False
+        ),
+    ] = max(1, os.cpu_count() or 1),
+    as_json: JsonOption = False,
+    lang: LangOption = "en",
+    state: StateOption = None,
+) -> None:
+    """Replay the whole log: every entry, every tile, every index root, every rule."""
+
+    def work() -> Outcome:
+        from verifier_cli.audit import audit_command
+
+        with Progress(as_json) as progress:
+            return audit_command(_log(log), _policy(policy), _now(), since, jobs, state, progress)
+
+    _run("audit", as_json, work)
+
+
+@app.command(name="show")
+def show_entry(
+    what: Annotated[str, typer.Argument(metavar="INDEX|FILE", help="An entry's number, or a file.")],
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="Needed with INDEX.", show_default=False)
+    ] = None,
+    log: Annotated[
+        str | None, typer.Option("--log", metavar="URL|DIR", help="Needed with INDEX.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    lang: LangOption = "en",
+) -> None:
+    """An entry in words: by its index in the log, or out of a receipt, evidence or entry file."""
+    index = int(what) if what.isascii() and what.isdecimal() and len(what) < 20 else None
+    if index is not None and (policy is None or log is None):
+        raise typer.BadParameter("an INDEX needs --policy FILE and --log URL|DIR as well")
+
+    def work() -> Outcome:
+        from verifier_cli.show import show_file, show_index
+
+        if index is None:
+            return show_file(_read(Path(what)), lang)
+        assert policy is not None and log is not None
+        return show_index(_log(log), _policy(policy), index, _now(), lang)
+
+    _run("show", as_json, work)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def witness(context: typer.Context) -> None:
+    """Run a witness of your own (needs the extra `witness`)."""
+    # Loaded only here: no other command needs its database, nor the web server of the extra.
+    from verifier_cli.witness import witness as run_witness
+
+    inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    inner.command()(run_witness)
+    code = inner(args=context.args, prog_name="glassbook-verify witness", standalone_mode=False)
+    raise typer.Exit(code if isinstance(code, int) else 0)
+
+
+def main() -> None:
+    """Entry point of the script `glassbook-verify`."""
+    app()
+
+
+# -- input ---------------------------------------------------------------------------------------------
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def _read(path: Path, limit: int = MAX_FILE) -> bytes:
+    return read_limited(path, limit)
+
+
+def _policy(path: Path) -> Policy:
+    data = read_limited(path, MAX_POLICY)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise Malformed("policy", "not UTF-8; give a tlog-policy file") from None
+    return parse_policy(text)
+
+
+def _log(where: str, progress: "Progress | None" = None) -> PublicLog:
+    return open_log(where, None if progress is None else progress.reading)
+
+
+def _claims(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+# -- what comes out ------------------------------------------------------------------------------------
+
+
+def _run(command: str, as_json: bool, work: Callable[[], Outcome]) -> NoReturn:
+    try:
+        outcome = work()
+    except Refuted as error:
+        outcome = Outcome(
+            command, Verdict.REFUTED, str(error), evidence_file=write_refutation(command, error)
+        )
+    except Moved as error:
+        outcome = Outcome(command, Verdict.NOT_CHECKED, f"{error}; try again")
+    except Unreachable as error:
+        outcome = Outcome(command, Verdict.NOT_CHECKED, str(error))
+    except Malformed as error:
+        outcome = Outcome(command, Verdict.NOT_CHECKED, f"{error}; nothing was checked with it")
+    except (FileRefused, GlassbookError) as error:
+        outcome = Outcome(command, Verdict.NOT_CHECKED, str(error))
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        outcome = Outcome(command, Verdict.NOT_CHECKED, f"{name}{error.strerror or type(error).__name__}")
+    except KeyboardInterrupt:
+        outcome = Outcome(command, Verdict.NOT_CHECKED, "stopped before the check was done")
+    except Exception as error:  # a fault of this program: name its place, not the data it met
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        what = (
+            f"a fault in this program ({type(error).__name__} at {Path(place.filename).name}:{place.lineno})"
+        )
+        outcome = Outcome(command, Verdict.NOT_CHECKED, f"{what}; please report it")
+    show(outcome, as_json)
+    raise typer.Exit(outcome.verdict.exit_code)

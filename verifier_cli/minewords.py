@@ -1,0 +1,204 @@
+"""A lookup told source by source, for people and for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ledger.core.encoding import format_date
+from ledger.core.statements import SourceVersion
+from verifier_cli.logfacts import NO_AUDITOR, log_facts, log_line
+from verifier_cli.lookup import Access, claims_of
+from verifier_cli.outcome import Line
+from verifier_cli.words import (
+    access_in_words,
+    day_in_words,
+    in_language,
+    moment_in_words,
+    month_in_words,
+    purpose_in_words,
+)
+
+if TYPE_CHECKING:
+    from verifier_cli.mine import Lookup
+
+SCOPE = (
+    "This is what the sources logged under your identifiers. It cannot show an access that was never logged, or that"
+    " was logged under another identifier."
+)
+ASKED = (
+    "Your questions reached the operator of this log, in shuffled order: it could tell that somebody at your network"
+    " address asked, and for which records. A folder copy of the log answers without that."
+)
+DETAILS_NOT_FETCHED = (
+    "Details were not fetched: they are not part of a folder. Read from the log's URL to see them."
+)
+_STATES = {
+    "missing": "The details are missing: the source or the operator no longer has them. That the access happened is"
+    " proven all the same.",
+    "refuted": "What was given as the details does not fit this record; it is not shown.",
+    "not fetched": "",
+    "opened": "",
+}
+
+
+def mine_result(found: Lookup, lang: str) -> dict[str, Any]:
+    """The `result` of the JSON; members are only ever added."""
+    states = [access.state for access in found.accesses]
+    return {
+        "log": log_facts(found.view),
+        "complete": not found.gaps and not found.faults,
+        "open_up_to_month": f"{1970 + found.month // 12}-{found.month % 12 + 1:02}",
+        "counts": {
+            "accesses": len(states),
+            "details_opened": states.count("opened"),
+            "details_missing": states.count("missing"),
+            "details_not_fetched": states.count("not fetched"),
+            "details_refuted": states.count("refuted"),
+            "streams_checked": len(found.streams),
+        },
+        "sources": [_source(found, versions[-1], lang) for versions in found.whole.register.sources.values()],
+        "missing_streams": [
+            {
+                "source": gap.source,
+                "epoch": gap.epoch,
+                "seal": gap.seal,
+                "month": _month(gap.seal),
+                "scheme": gap.scheme,
+            }
+            for gap in found.gaps
+        ],
+        "faults": [
+            {"kind": type(fault).__name__, "where": fault.where, "what": fault.what} for fault in found.faults
+        ],
+        "evidence_files": found.evidence_files,
+        "notes": _notes(found),
+    }
+
+
+def _month(seal: int) -> str | None:
+    return month_in_words(seal) if seal else None
+
+
+def _source(found: Lookup, version: SourceVersion, lang: str) -> dict[str, Any]:
+    return {
+        "source": version.source,
+        "department": in_language(version.department, lang),
+        "system": in_language(version.system, lang),
+        "status": version.status,
+        "contact": version.contact,
+        "complaint": version.complaint,
+        "key_service": version.key_service,
+        "accesses": [_access(access, lang) for access in _of(found, version.source)],
+    }
+
+
+def _of(found: Lookup, source: int) -> list[Access]:
+    return [access for access in found.accesses if access.stream.source == source]
+
+
+def _access(access: Access, lang: str) -> dict[str, Any]:
+    record, claims = access.record, claims_of(access)
+    return {
+        "index": access.index,
+        "number": access.n,
+        "date": format_date(record.day),
+        "epoch": record.epoch,
+        "seal": record.seal,
+        "activity": record.activity,
+        "activity_text": _activity(access, lang),
+        "suspect": access.suspect,
+        "details": access.state,
+        "sentence": access_in_words(claims, record.day) if claims else None,
+        "claims": dict(claims),
+    }
+
+
+def _activity(access: Access, lang: str) -> str:
+    """What the register says the activity is for; of a sealed record, what its opened purpose names."""
+    number = access.record.activity
+    purpose = claims_of(access).get("purpose")
+    if not number and isinstance(purpose, dict) and isinstance(purpose.get("activity"), int):
+        number = purpose["activity"]
+    activity = access.version.activities.get(number)
+    return in_language(activity.text, lang) if activity else ""
+
+
+def _notes(found: Lookup) -> list[str]:
+    month = month_in_words(found.month)
+    sealed = (
+        f"Up to and including records sealed until {month}; what is sealed for longer is outside this list."
+    )
+    notes = [sealed, SCOPE]
+    if not found.details_fetched:
+        notes.append(DETAILS_NOT_FETCHED)
+    else:
+        notes.append(ASKED)
+    if not found.view.policy.auditor_in_quorum:
+        notes.append(NO_AUDITOR)
+    return notes
+
+
+def mine_lines(found: Lookup, lang: str) -> list[Line]:
+    """The list for people: sentences first, proof and limits last."""
+    lines = [Line("Who looked at your data", "heading"), log_line(found.view)]
+    without = []
+    for source, versions in found.whole.register.sources.items():
+        accesses, version = _of(found, source), versions[-1]
+        name = f"{in_language(version.department, lang)} · {in_language(version.system, lang)}"
+        if not accesses:
+            without.append(name)
+            continue
+        status = "" if version.status == "active" else f" ({version.status})"
+        count = f"{len(accesses)} access{'es' * (len(accesses) != 1)}"
+        lines += [Line(), Line(f"{name}{status}: {count}", "source")]
+        for access in accesses:
+            lines += _access_lines(access, lang)
+        lines += [
+            Line("What you can do", "heading", 2),
+            Line(f"ask the department: {version.contact}", indent=4),
+            Line(f"complain: {version.complaint}", indent=4),
+        ]
+    if without:
+        lines += [Line(), Line(f"No access: {'; '.join(without)}.")]
+    if found.gaps:
+        lines += [Line(), Line("Not complete: there is no key for", "warn")]
+        for gap in found.gaps:
+            sealed = f", records sealed until {month_in_words(gap.seal)}" if gap.seal else ""
+            lines.append(
+                Line(
+                    f"source {gap.source}, year {gap.epoch}{sealed}, identifier of kind {gap.scheme}",
+                    "warn",
+                    2,
+                )
+            )
+    for fault in found.faults:
+        lines += [Line(), Line(str(fault), "bad")]
+    lines.append(Line())
+    lines += [Line(note, "quiet") for note in _notes(found)]
+    lines += [Line(f"Evidence written: {path}") for path in found.evidence_files]
+    return [*lines, Line()]
+
+
+def _access_lines(access: Access, lang: str) -> list[Line]:
+    record, claims = access.record, claims_of(access)
+    event = claims.get("event")
+    at = event.get("at") if isinstance(event, dict) else None
+    when = moment_in_words(at, record.day) if at else day_in_words(record.day)
+    lines = [Line(), Line(when, "heading", 2)]
+    activity = _activity(access, lang)
+    if claims:
+        lines.append(Line(access_in_words(claims, record.day), indent=4))
+        lines += [
+            Line(f"{heading}: {text}", indent=4) for heading, text in purpose_in_words(claims, activity)
+        ]
+    else:
+        lines.append(Line(f"why: {activity}" if activity else "a sealed record, now open to you", indent=4))
+        if _STATES[access.state]:
+            lines.append(Line(_STATES[access.state], "warn", 4))
+    if access.suspect:
+        lines.append(
+            Line("Suspect: dated on or after the day from which this source's key is revoked.", "warn", 4)
+        )
+    sealed = f", sealed until {month_in_words(record.seal)}" if record.seal else ""
+    lines.append(Line(f"entry {access.index}{sealed}", "quiet", 4))
+    return lines

@@ -1,0 +1,117 @@
+"""What a command found out, once for people and once for programs.
+
+Exit codes (interfaces.md): 0 holds · 1 refuted · 2 usage · 3 could not check, or not complete.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ledger.core.encoding import b64encode
+from ledger.core.errors import Refuted
+from ledger.core.receipt import Step
+from ledger.files import write_atomic
+
+SCHEMA = "glassbook-verify/1"
+
+
+class Verdict(Enum):
+    HOLDS = "holds"
+    REFUTED = "refuted"
+    NOT_COMPLETE = "not complete"
+    NOT_CHECKED = "not checked"
+
+    @property
+    def exit_code(self) -> int:
+        return {"holds": 0, "refuted": 1}.get(self.value, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of text: `style` is a name of `report.STYLES`, `indent` counts columns."""
+
+    text: str = ""
+    style: str = ""
+    indent: int = 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """`message` is the last line a person reads; `result` is the command's own part of the JSON."""
+
+    command: str
+    verdict: Verdict
+    message: str
+    result: dict[str, Any] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+    evidence_file: str | None = None
+
+    def as_json(self) -> str:
+        return json.dumps(
+            {
+                "schema": SCHEMA,
+                "command": self.command,
+                "verdict": self.verdict.value,
+                "exit": self.verdict.exit_code,
+                "message": self.message,
+                "evidence_file": self.evidence_file,
+                "result": self.result,
+            },
+            ensure_ascii=False,
+            indent=2,
+        )
+
+
+def numbered(steps: Iterable[Step]) -> list[Line]:
+    """The steps of a check for people."""
+    lines = []
+    for number, step in enumerate(steps, 1):
+        lines += [Line(f"{number}. {step.title}", "heading"), Line(step.detail, indent=3)]
+    return lines
+
+
+def write_refutation(command: str, error: Refuted) -> str:
+    """Keep what refutes in a file that can be handed on; returns its path.
+
+    The file lies in the working directory, or in a temporary folder when that cannot be written to. Its name
+    comes from its content: the same finding twice is one file.
+    """
+    content = {
+        "what": "a check by glassbook-verify failed; here is what it was made on",
+        "command": command,
+        "refuted": type(error).__name__,
+        "where": error.where,
+        "because": error.what,
+        "evidence": _presentable(error.evidence),
+    }
+    data = (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
+    name = f"refuted-{command}-{hashlib.sha256(data).hexdigest()[:12]}.json"
+    try:
+        path = Path(name)
+        write_atomic(path, data)
+    except OSError:
+        path = Path(tempfile.mkdtemp(prefix="glassbook-")) / name
+        write_atomic(path, data)
+    return str(path)
+
+
+def _presentable(value: Any) -> Any:
+    """JSON of evidence: bytes that are text (notes) as text, other bytes as base64."""
+    if isinstance(value, Mapping):
+        return {str(name): _presentable(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_presentable(part) for part in value]
+    if isinstance(value, bytes):
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            return {"base64": b64encode(value)}
+        return text if text.isprintable() or text.endswith("\n") else {"base64": b64encode(value)}
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
