@@ -32,7 +32,11 @@ class Stage:
         self.chapters = 0
         self.began = time.monotonic()
         # What the verifier remembers belongs into the folder too: the demo leaves nothing else behind.
-        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "PYTHONUNBUFFERED": "1"}
+        self.environment = {
+            **os.environ,
+            "XDG_DATA_HOME": str(folder / "remembered"),
+            "PYTHONUNBUFFERED": "1",
+        }
 
     def chapter(self, title: str, words: str) -> None:
         """Begin a part: its number and title, and a sentence or two on what is about to happen."""
