@@ -33,7 +33,7 @@ FILE = "glassbook.toml"
 LIMIT = 1 << 20
 
 
-class SettingsRefused(Exception):
+class SettingsRefused(ValueError):
     """A settings file cannot be used; the message names file and member and says what would do."""
 
 

@@ -1,0 +1,203 @@
+"""`glassbook init`: the keys, the charter and the first two leaves of a log."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ledger.charterfile import CharterFile, read_charter_file
+from ledger.core.checkpoint import check_origin
+from ledger.core.entries import Registry, decode_entry
+from ledger.core.errors import GlassbookError
+from ledger.core.jose import split_jws
+from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey
+from ledger.core.note import Ed25519Signer, MLDSASigner
+from ledger.core.statements import sign_charter
+from ledger.files import FileRefused, sync_folder, write_atomic
+from ledger.keyfiles import (
+    LEDGER,
+    LOG_ED25519,
+    LOG_MLDSA44,
+    REGISTRAR,
+    ask_passphrase,
+    read_passphrase,
+    write_key,
+)
+from ledger.sequencer.run import begin_log
+from ledger.settings import FILE, parse_settings
+from ledger.store import Store, StoreBusy, StoreUnusable
+
+VKEYS = "log-vkeys.txt"  # Ed25519 first, then ML-DSA-44
+
+SETTINGS = """\
+# Settings of the log's operator. Members left out have the values shown here.
+origin = {origin}
+database = "sqlite:///ledger.sqlite"
+public = "public"
+
+[ledger]
+listen = {ledger}
+public_url = {public_url}
+inbox_limit = 200000
+wait_s = 30
+
+[sequencer]
+interval_ms = 250
+batch = 10000
+
+[publisher]
+listen = {publisher}
+refresh_s = 300
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The four keys a log begins with, each with one role."""
+
+    log: Ed25519PrivateKey
+    log_mldsa: MLDSA44PrivateKey
+    ledger: Ed25519PrivateKey
+    registrar: Ed25519PrivateKey
+
+
+def init(
+    home: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make; it must not be in use.")],
+    origin: Annotated[str, typer.Option(help="The log's name: a URL without scheme, for ever.")],
+    charter: Annotated[Path | None, typer.Option(help="CHARTER.toml: claims, schemes, merge delay.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the charter is signed.")] = False,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="Encrypt the keys with the passphrase in this file (mode 0600).")
+    ] = None,
+    no_passphrase: Annotated[
+        bool, typer.Option("--no-passphrase", help="Leave the keys unencrypted, in files of mode 0600.")
+    ] = False,
+    listen: Annotated[str, typer.Option(help="HOST:PORT of the ledger.")] = "127.0.0.1:8101",
+    public_listen: Annotated[str, typer.Option(help="HOST:PORT of the published log.")] = "127.0.0.1:8102",
+) -> None:
+    """Make the keys of a log, sign its charter and write its first two leaves."""
+    try:
+        _init(home, origin, charter, yes, passphrase_file, no_passphrase, listen, public_listen)
+    except (GlassbookError, FileRefused, StoreUnusable, StoreBusy, OSError) as error:
+        typer.echo(f"glassbook init: {error}", err=True)
+        raise typer.Exit(3) from None
+
+
+def _init(
+    home: Path,
+    origin: str,
+    charter: Path | None,
+    yes: bool,
+    passphrase_file: Path | None,
+    no_passphrase: bool,
+    listen: str,
+    public_listen: str,
+) -> None:
+    check_origin(origin, "--origin")
+    settings = SETTINGS.format(
+        origin=json.dumps(origin, ensure_ascii=False),
+        ledger=json.dumps(listen),
+        publisher=json.dumps(public_listen),
+        public_url=json.dumps(f"http://{public_listen}"),
+    ).encode()
+    try:
+        found = parse_settings(settings, home)
+    except ValueError as error:
+        raise _usage(str(error)) from None
+    decided = read_charter_file(charter) if charter else CharterFile()
+    if home.exists() and (not home.is_dir() or any(home.iterdir())):
+        raise _usage(f"{home}: is not an empty folder; a log begins in one of its own")
+    keys = Keys(
+        Ed25519PrivateKey.generate(),
+        MLDSA44PrivateKey.generate(),
+        Ed25519PrivateKey.generate(),
+        Ed25519PrivateKey.generate(),
+    )
+    entry = _sign(origin, keys, decided)
+    typer.echo("The charter of this log, which can never be changed:\n")
+    typer.echo(show_charter(entry))
+    if not yes:
+        if not sys.stdin.isatty():
+            raise _usage("nobody is here to say yes to the charter; read it, then add --yes")
+        if not typer.confirm("\nBegin the log with this charter?"):
+            typer.echo("Nothing was written.")
+            raise typer.Exit(1)
+    passphrase = _passphrase(passphrase_file, no_passphrase)
+
+    home.mkdir(parents=True, exist_ok=True)
+    found.keys.mkdir(mode=0o700)
+    found.public.mkdir()
+    write_key(found.keys / LOG_ED25519, keys.log, passphrase)
+    write_key(found.keys / LOG_MLDSA44, keys.log_mldsa, passphrase)
+    write_key(found.keys / LEDGER, keys.ledger, passphrase)
+    write_key(found.keys / REGISTRAR, keys.registrar, passphrase)
+    database = home.absolute() / "ledger.sqlite"
+    os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    store = Store.open(found.database, create=True)
+    try:
+        size = begin_log(store, origin, entry)
+    finally:
+        store.close()
+    write_atomic(home / VKEYS, "".join(f"{vkey}\n" for vkey in _vkeys(origin, keys)).encode())
+    # Last: a folder without settings is no operator's folder, so a half-made one is never used.
+    write_atomic(home / FILE, settings)
+    sync_folder(home.absolute().parent)
+    typer.echo(
+        f"\n{home}: the log begins with its charter and an index root: size {size}, not yet published."
+    )
+    typer.echo(
+        f"Keys are in {found.keys}{'' if passphrase else ', unencrypted'}; keep the registrar's elsewhere."
+    )
+    typer.echo(f"The log's key for its witnesses (the other is in {VKEYS}): {_vkeys(origin, keys)[0]}")
+    typer.echo(f"Next: glassbook witness add VKEY URL {home}; then: glassbook up {home}")
+
+
+def _sign(origin: str, keys: Keys, decided: CharterFile) -> bytes:
+    return sign_charter(
+        keys.registrar,
+        origin=origin,
+        ledger=keys.ledger.public,
+        log_vkeys=_vkeys(origin, keys),
+        merge_delay_s=decided.merge_delay_s,
+        claims=decided.claims,
+        schemes=decided.schemes,
+        predecessor=decided.predecessor,
+    )
+
+
+def _vkeys(origin: str, keys: Keys) -> list[str]:
+    return [Ed25519Signer(origin, keys.log).vkey.text, MLDSASigner(origin, keys.log_mldsa).vkey.text]
+
+
+def show_charter(raw: bytes) -> str:
+    """The charter's payload as its readers will see it, indented."""
+    entry = decode_entry(raw)
+    assert isinstance(entry, Registry)
+    payload = split_jws(entry.jws.decode("ascii"), "charter").payload
+    return json.dumps(payload, indent=2, ensure_ascii=False)
+
+
+def _passphrase(path: Path | None, none: bool) -> bytes | None:
+    if path is not None and none:
+        raise _usage("--passphrase-file and --no-passphrase exclude each other")
+    if none:
+        return None
+    if path is not None:
+        return read_passphrase(path)
+    first = ask_passphrase("Passphrase for the keys: ")
+    if first is None:
+        raise _usage("nobody is here to type a passphrase; give --passphrase-file FILE or --no-passphrase")
+    if not first or first != ask_passphrase("The same again: "):
+        raise _usage("the passphrases differ, or are empty; nothing was written")
+    return first
+
+
+def _usage(text: str) -> typer.Exit:
+    typer.echo(f"glassbook init: {text}", err=True)
+    return typer.Exit(2)

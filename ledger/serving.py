@@ -1,0 +1,97 @@
+"""`glassbook ledger serve` and `glassbook ledger sequence`: the ledger's two processes.
+
+They are processes and not threads of one because both are bound by the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from ledger.logs import configure_logs
+from ledger.sequencer.run import SequencerLost, run_sequencer
+from ledger.service.app import create_app
+from ledger.settings import Settings, SettingsRefused, read_settings
+from ledger.store import Store, StoreBusy, StoreUnusable
+
+app = typer.Typer(no_args_is_help=True, help="The ledger's own processes.")
+Home = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that glassbook init made.")]
+
+GRACE_S = 10
+SWITCH_S = 0.001  # while many signatures are checked, the event loop must still get its turn
+
+
+@app.command()
+def serve(home: Home = Path(".")) -> None:
+    """Take entries in over HTTP, until SIGINT or SIGTERM."""
+    settings, store = _open(home)
+    configure_logs()
+    sys.setswitchinterval(SWITCH_S)
+    config = uvicorn.Config(
+        create_app(settings, store),
+        host=settings.ledger_listen.host,
+        port=settings.ledger_listen.port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = uvicorn.Server(config)
+    try:
+        server.run()
+    finally:
+        store.close()
+    if not server.started:
+        raise _stop(f"cannot listen on {settings.ledger_listen}; another process may use it")
+
+
+@app.command()
+def sequence(home: Home = Path(".")) -> None:
+    """Move accepted entries into the log, until SIGINT or SIGTERM; one at a time, others stand by."""
+    settings, store = _open(home)
+    configure_logs()
+    try:
+        run_sequencer(
+            store,
+            settings.origin,
+            interval_s=settings.interval_ms / 1000,
+            batch=settings.batch,
+            stop=_until_signal(),
+        )
+    except (SequencerLost, StoreUnusable, StoreBusy) as error:
+        raise _stop(str(error)) from None
+    finally:
+        store.close()
+
+
+def _open(home: Path) -> tuple[Settings, Store]:
+    try:
+        settings = read_settings(home)
+        return settings, Store.open(settings.database)
+    except (SettingsRefused, StoreUnusable, StoreBusy) as error:
+        raise _stop(str(error)) from None
+
+
+def _until_signal() -> Callable[[], bool]:
+    """Whether SIGINT or SIGTERM has come since."""
+    ended = False
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal ended
+        ended = True
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    return lambda: ended
+
+
+def _stop(text: str) -> typer.Exit:
+    typer.echo(f"glassbook ledger: {text}", err=True)
+    return typer.Exit(3)
