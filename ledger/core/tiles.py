@@ -65,8 +65,8 @@ def parse_path(path: str) -> Tile:
     level = ENTRIES if found[1] == "entries" else int(found[1])
     width = int(found[3] or FULL_WIDTH)
     tile = Tile(level, int(re.sub("[x/]", "", found[2])), width)
-    if level > MAX_LEVEL:
-        raise Malformed("tile path", f"level {level} is above {MAX_LEVEL}")
+    if level > MAX_LEVEL or width > FULL_WIDTH:
+        raise Malformed("tile path", f"level {level} is above {MAX_LEVEL}, or width {width} above {FULL_WIDTH}")
     # Also refuses .p/256 and a leading group x000.
     if tile.path != path:
         raise Malformed("tile path", f"is not the canonical {tile.path}")
@@ -131,7 +131,7 @@ def tile_of_node(node: Node, size: int) -> tuple[Tile, int, int]:
     first = node.n << above
     n, slot = divmod(first, FULL_WIDTH)
     width = min(FULL_WIDTH, _hashes_at(level, size) - n * FULL_WIDTH)
-    if not 0 <= slot < slot + (1 << above) <= width:
+    if first < 0 or slot + (1 << above) > width:
         raise Malformed("tile", f"no node {node.n} at level {node.level} in a tree of size {size}")
     return Tile(level, n, width), slot, 1 << above
 
