@@ -1,36 +1,33 @@
-"""Ed25519 signatures checked in other processes, many at a time.
+"""Ed25519 signatures of entries checked in other processes, a batch at a time.
 
-An audit checks one signature an entry, each some 60 µs: more than all the rest of the entry costs. Jobs
-travel packed into one string of bytes a chunk, because pickling lists of small objects would cost as
-much as a tenth of the check.
-
-    u16 length of the message ‖ key[32] ‖ signature[64] ‖ message
+An audit checks one signature an entry, some 60 µs: as much as all the rest of the entry costs. Jobs travel as one
+string of bytes a batch, key[32] ‖ entry after another, because pickling lists of small objects would cost a tenth
+of the check itself. How long an entry is, its kind says: only records and coverages are signed by a source.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
-from struct import Struct
 
+from ledger.core.entries import COVERAGE_BYTES, RECORD, RECORD_BYTES, signed_message
 from ledger.core.keys import verify_ed25519
+from ledger.core.replay import Job
 
-CHUNK = 2_048  # signatures, about 0.12 s of work
-_HEAD = Struct(">H32s64s")
+KEY_BYTES = 32
+BATCHES_AHEAD = 3
+"""Batches a process that may be under way: more would only fill memory."""
 
 
 class SignaturePool:
-    """Checks signatures in `jobs` processes; at most a few chunks a process are under way at a time."""
+    """Checks batches in `jobs` processes and gives the answers back in the order of the batches."""
 
-    def __init__(self, jobs: int, chunk: int = CHUNK) -> None:
-        # Spawned, not forked: the parent may have threads. They start while the parent reads the log.
+    def __init__(self, origin: str, jobs: int) -> None:
+        self._origin = origin
+        # Spawned, not forked: the parent has threads. They start while the parent reads the log.
         self._pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
-        self._chunk = chunk
-        self._limit = 3 * jobs
-        self._packed: list[bytes] = []
-        self._indices: list[int] = []
+        self._limit = BATCHES_AHEAD * jobs
         self._running: deque[tuple[list[int], Future[list[int]]]] = deque()
-        self._bad: list[int] = []
 
     def __enter__(self) -> "SignaturePool":
         return self
@@ -38,50 +35,35 @@ class SignaturePool:
     def __exit__(self, *exception: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def add(self, index: int, key: bytes, signature: bytes, message: bytes) -> None:
-        """Check this signature of entry `index`. Waits when too much is under way."""
-        self._packed.append(_HEAD.pack(len(message), key, signature) + message)
-        self._indices.append(index)
-        if len(self._indices) >= self._chunk:
-            self._send()
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Have the signatures of these entries checked."""
+        indices = [index for index, _, _ in jobs]
+        packed = b"".join([part for _, key, raw in jobs for part in (key, raw)])
+        self._running.append((indices, self._pool.submit(bad_positions, self._origin, packed)))
 
-    def bad(self) -> Iterator[int]:
-        """Indices of entries whose signature failed, of those known so far; each is given once."""
-        while self._running and self._running[0][1].done():
-            self._take()
-        found, self._bad = self._bad, []
-        yield from found
+    def answers(self, all_of_them: bool = False) -> Iterator[list[int]]:
+        """For each batch answered since the last call, in order: the leaves whose signature failed.
 
-    def finish(self) -> list[int]:
-        """Wait for all, and give the indices not given yet."""
-        if self._indices:
-            self._send()
+        Waits while too many batches are under way; with `all_of_them`, for every one.
+        """
         while self._running:
-            self._take()
-        found, self._bad = self._bad, []
-        return found
-
-    def _send(self) -> None:
-        while len(self._running) >= self._limit:
-            self._take()
-        self._running.append((self._indices, self._pool.submit(check_packed, b"".join(self._packed))))
-        self._packed, self._indices = [], []
-
-    def _take(self) -> None:
-        indices, future = self._running.popleft()
-        self._bad += [indices[number] for number in future.result()]
+            enough = not all_of_them and len(self._running) < self._limit
+            if enough and not self._running[0][1].done():
+                return
+            indices, answer = self._running.popleft()
+            yield [indices[position] for position in answer.result()]
 
 
-def check_packed(packed: bytes) -> list[int]:
-    """The numbers, counted from 0, of the jobs in `packed` whose signature is not good."""
+def bad_positions(origin: str, packed: bytes) -> list[int]:
+    """Which jobs in `packed`, counted from 0, have a signature that is not good."""
     bad = []
-    at = number = 0
-    head, size = _HEAD.unpack_from, _HEAD.size
+    at = position = 0
     while at < len(packed):
-        length, key, signature = head(packed, at)
-        at += size
-        if not verify_ed25519(key, signature, packed[at : at + length]):
-            bad.append(number)
-        at += length
-        number += 1
+        entry = at + KEY_BYTES
+        end = entry + (RECORD_BYTES if packed[entry + 1] == RECORD else COVERAGE_BYTES)
+        raw = packed[entry:end]
+        if not verify_ed25519(packed[at:entry], raw[-64:], signed_message(origin, raw)):
+            bad.append(position)
+        at = end
+        position += 1
     return bad
