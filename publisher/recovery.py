@@ -15,15 +15,12 @@ from ledger.core.errors import GlassbookError
 from ledger.core.merkle import tree_root
 from ledger.core.tiles import TileHashes
 from ledger.store import Store
-from ledger.store.log import read_entries, read_size
+from ledger.store.log import read_size, read_tile
 from ledger.store.publication import Publication, read_publication, swap_signed
 from publisher.signing import LogSigner, Signed, SignedFile, check_history, newest
 from publisher.tiles import Edge, Folder
 
 log = structlog.get_logger("publisher")
-
-CHUNK = 8192
-"""Entries read and written in one go."""
 
 
 class Superseded(Exception):
@@ -62,7 +59,7 @@ def recover(store: Store, folder: Folder, signer: LogSigner, signed_file: Signed
         if found:
             history.append(signer.read(found, where))
     edge, whole = _load_edge(folder, published)
-    check_history(history, size, lambda at: _root_at(store, folder, edge, at))
+    check_history(history, size, lambda at: _root_at(store, size, at))
     last = newest(history)
     if last is not None:
         row = _remember(store, signed_file, row, last)
@@ -83,17 +80,10 @@ def _load_edge(folder: Folder, published: Signed | None) -> tuple[Edge, bool]:
     return Edge(), False
 
 
-def _root_at(store: Store, folder: Folder, edge: Edge, size: int) -> bytes:
-    """The root at any size, from the folder up to `edge` and from the database beyond."""
-    if size == edge.size:
-        return edge.root()
-    if size < edge.size:
-        return tree_root(size, TileHashes(folder, edge.size))
-    scratch = edge.copy()
-    while scratch.size < size:
-        with store.read() as db:
-            scratch.extend(read_entries(db, scratch.size, min(size, scratch.size + CHUNK)))
-    return scratch.root()
+def _root_at(store: Store, size: int, at: int) -> bytes:
+    """The root of the first `at` entries in the database, which holds `size`."""
+    with store.read() as db:
+        return tree_root(at, TileHashes(lambda tile: read_tile(db, tile.level, tile.n, tile.width), size))
 
 
 def _remember(store: Store, signed_file: SignedFile, row: Publication, last: Signed) -> Publication:

@@ -32,7 +32,7 @@ from ledger.store.log import read_entries, read_size
 from ledger.store.publication import Publication, read_publication, swap_published, swap_signed
 from publisher.policy import PolicyFile, PolicyRefused
 from publisher.published import Published, View
-from publisher.recovery import CHUNK, Superseded, recover
+from publisher.recovery import Superseded, recover
 from publisher.signing import LogSigner, Signed, SignedFile, SigningRefused, check_clock
 from publisher.tiles import Edge, Folder
 from publisher.witnesses import Cosignature, Witness, Witnesses
@@ -50,6 +50,9 @@ REUSE_S = 240
 
 PARTIALS_KEPT_S = 600
 """How long after a full tile was published the partial ones beside it stay."""
+
+CHUNK = 8192
+"""Entries read and written in one go."""
 
 SAY_AGAIN_SECONDS = 60
 """How often a fault that lasts is repeated in the log."""

@@ -17,16 +17,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import sha256
 from pathlib import Path
 
-from ledger.core.merkle import HASH_BYTES, tree_root
+from ledger.core.errors import Malformed
+from ledger.core.merkle import HASH_BYTES, leaf_hash, tree_root
 from ledger.core.tiles import (
     ENTRIES,
     FULL_WIDTH,
     MAX_ENTRY_BYTES,
     Tile,
     TileHashes,
+    decode_bundle,
     encode_bundle,
     grow_tiles,
 )
@@ -56,7 +57,10 @@ class Edge:
 
     @classmethod
     def load(cls, size: int, read: TileReader) -> Edge:
-        """The edge of a tree of this size from its partial tiles. Raises LookupError when one is missing."""
+        """The edge of a tree of this size from its partial tiles; the caller compares its root.
+
+        Raises LookupError when a tile is missing, Malformed when the bundle is not that of the hashes.
+        """
         edge = cls()
         edge.size = size
         for tile in partial_tiles(size):
@@ -65,6 +69,9 @@ class Edge:
                 edge._bundle = data
             else:
                 edge._tiles[tile.level] = data
+        entries = decode_bundle(edge._bundle, size % FULL_WIDTH, "partial entry bundle")
+        if b"".join(map(leaf_hash, entries)) != edge._tiles.get(0, b""):
+            raise Malformed("partial entry bundle", "its entries are not those of the hash tile")
         return edge
 
     def copy(self) -> Edge:
@@ -85,7 +92,7 @@ class Edge:
             n, at, room = n + 1, at + room, FULL_WIDTH
         if at < len(entries):
             self._bundle += encode_bundle(entries[at:])
-        leaf_hashes = [sha256(b"\x00" + entry).digest() for entry in entries]  # RFC 6962 §2.1
+        leaf_hashes = [leaf_hash(entry) for entry in entries]
         edge = dict(self._tiles)
         for tile, data in grow_tiles(self.size, self._tiles, leaf_hashes):
             if tile.width == FULL_WIDTH:
