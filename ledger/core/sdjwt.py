@@ -87,8 +87,13 @@ def issue(
     disclosures = []
     for name, value in claims.items():
         salt = b64url_encode(random(SALT_BYTES))
-        text = json.dumps([salt, name, value], ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        disclosures.append(b64url_encode(text.encode("utf-8")))
+        try:
+            text = json.dumps([salt, name, value], ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            disclosures.append(b64url_encode(text.encode("utf-8")))
+        except (ValueError, TypeError, RecursionError):
+            raise Malformed(
+                _WHERE, "a claim cannot be written as JSON; its value is of another kind"
+            ) from None
         _open_disclosure(disclosures[-1])  # what no reader would open must not be committed to
     digests = [_digest(disclosure) for disclosure in disclosures]
     # A decoy is the digest of a salt that nobody keeps (RFC 9901 §4.2.7).
