@@ -20,6 +20,7 @@ that is name, key id in hexadecimal and base64(type ‖ public key). Three signa
 Lines by unknown keys are ignored; one bad signature by a known key refuses the whole note.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,7 @@ MAX_SIGNATURES = 100
 MAX_TIMESTAMP = 2**63 - 1
 KEY_ID_BYTES = 4
 _DASH = "\u2014 "
+_CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f]")
 
 
 def check_key_name(name: str, where: str) -> None:
@@ -148,7 +150,7 @@ def _plain_text(data: bytes, where: str) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed(where, "is not UTF-8") from None
-    if any(byte < 0x20 and byte != 0x0A for byte in data):
+    if _CONTROL.search(data):
         raise Malformed(where, "has a control character other than newline")
     return text
 
