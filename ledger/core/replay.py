@@ -190,17 +190,27 @@ class Replay:
             records=sum(self.records.values()),
             late=sum(covered.late for covered in self._covered.values() if covered.holds),
             suspect=sum(self._suspect(versions) for versions in self.register.sources.values()),
-            silent={source: len(self.silent_days_of(source)) for source in self.register.sources},
+            silent=self._silent_days(),
         )
 
     def silent_days_of(self, source: int) -> list[int]:
         """Days (since 1970-01-01) for which `source` owes coverage and has none, up to two days before `newest`."""
+        covered = {day for (of, day), found in self._covered.items() if of == source and found.holds}
+        return [day for day in self._owed_days(source) if day not in covered]
+
+    def _owed_days(self, source: int) -> range:
         first, last = self.register.owes_coverage(source)
         end = day_of(self.newest) - 2
-        if last is not None:
-            end = min(end, last)
-        found = {day for (of, day), covered in self._covered.items() if of == source and covered.holds}
-        return [day for day in range(first, end + 1) if day not in found]
+        return range(first, (end if last is None else min(end, last)) + 1)
+
+    def _silent_days(self) -> dict[int, int]:
+        """How many silent days each source has, in one pass over all coverages."""
+        owed = {source: self._owed_days(source) for source in self.register.sources}
+        silent = {source: len(days) for source, days in owed.items()}
+        for (source, day), found in self._covered.items():
+            if found.holds and day in owed.get(source, ()):
+                silent[source] -= 1
+        return silent
 
     def _record(self, index: int, record: Record, raw: bytes) -> None:
         self._pending.append((record.index_label, index))
