@@ -118,7 +118,9 @@ class Policy:
         present = {names[vkey] for vkey in counted if vkey in names}
         if not self.quorum_met(present):
             missing = ", ".join(
-                ascii(name)[1:-1] + _why_not(vkey, good) for vkey, name in names.items() if name not in present
+                ascii(name)[1:-1] + _why_not(vkey, good)
+                for vkey, name in names.items()
+                if name not in present
             )
             raise QuorumNotMet("checkpoint", f"no quorum; no cosignature that counts by {missing}", note=note)
         # The log cannot vouch for its own time.
@@ -134,7 +136,9 @@ def _why_not(vkey: VerifierKey, good: list[Good]) -> str:
     stated = [signature.timestamp for signature in good if signature.vkey == vkey]
     if not stated:
         return ""
-    return " (states no time)" if not any(stated) else " (cosigned later than this computer's clock says it is)"
+    return (
+        " (states no time)" if not any(stated) else " (cosigned later than this computer's clock says it is)"
+    )
 
 
 def _is_log_mldsa(witness: Witness, log: VerifierKey) -> bool:

@@ -66,7 +66,9 @@ def parse_path(path: str) -> Tile:
     width = int(found[3] or FULL_WIDTH)
     tile = Tile(level, int(re.sub("[x/]", "", found[2])), width)
     if level > MAX_LEVEL or width > FULL_WIDTH:
-        raise Malformed("tile path", f"level {level} is above {MAX_LEVEL}, or width {width} above {FULL_WIDTH}")
+        raise Malformed(
+            "tile path", f"level {level} is above {MAX_LEVEL}, or width {width} above {FULL_WIDTH}"
+        )
     # Also refuses .p/256 and a leading group x000.
     if tile.path != path:
         raise Malformed("tile path", f"is not the canonical {tile.path}")

@@ -1,13 +1,13 @@
 """Proof files of one entry's inclusion (C2SP tlog-proof).
 
-    c2sp.org/tlog-proof@v1
-    extra YWdl…                                        optional, not authenticated by anything
-    index 11
-    NtRh2yFB0vtk0RmKIkzMZ+YefZKK7mcABXXWWVLxpHQ=       inclusion proof, the leaf's sibling first
-    …
+c2sp.org/tlog-proof@v1
+extra YWdl…                                        optional, not authenticated by anything
+index 11
+NtRh2yFB0vtk0RmKIkzMZ+YefZKK7mcABXXWWVLxpHQ=       inclusion proof, the leaf's sibling first
+…
 
-    log.example.gov/access/2026                        a checkpoint with its signatures, to the end
-    …
+log.example.gov/access/2026                        a checkpoint with its signatures, to the end
+…
 """
 
 from collections.abc import Sequence

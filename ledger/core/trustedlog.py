@@ -56,7 +56,9 @@ class TrustedLog:
         if self.seen is not None:
             new = self._follow(self.seen, new, consistency_proof)
         elif consistency_proof:
-            raise Malformed("consistency proof", "is given, but there is no earlier checkpoint it could start from")
+            raise Malformed(
+                "consistency proof", "is given, but there is no earlier checkpoint it could start from"
+            )
         self.seen = new
         return new
 
@@ -71,7 +73,9 @@ class TrustedLog:
             check_consistency(old_size, size, seen.checkpoint.root, new.checkpoint.root, proof)
         except ProofRefuted as error:
             what = f"not shown to contain what was seen at size {old_size}: consistency proof {error.what}"
-            raise ProofRefuted("checkpoint", f"size {size} is {what}", proof=list(proof), **evidence) from error
+            raise ProofRefuted(
+                "checkpoint", f"size {size} is {what}", proof=list(proof), **evidence
+            ) from error
         if size == old_size:
             return new if (new.newest or 0) > (seen.newest or 0) else seen
         # A cosignature says: at this time no larger tree was known to me. So a larger one cannot be earlier.

@@ -55,7 +55,21 @@ def test_other_spelling_of_base64_is_refused(text: str) -> None:
         b64decode(text, "hash")
 
 
-NOT_BASE64URL = ["QQ==", "QQ=", "QR", "Q", "QUJ", "+/8", "QQ\n", " QQ", "Q Q", "QQ.", "\u00e9A", "QUJDR", "-_9"]
+NOT_BASE64URL = [
+    "QQ==",
+    "QQ=",
+    "QR",
+    "Q",
+    "QUJ",
+    "+/8",
+    "QQ\n",
+    " QQ",
+    "Q Q",
+    "QQ.",
+    "\u00e9A",
+    "QUJDR",
+    "-_9",
+]
 
 
 @pytest.mark.parametrize("text", NOT_BASE64URL, ids=ascii)

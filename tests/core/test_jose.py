@@ -95,7 +95,11 @@ def test_json_at_the_limits_is_read() -> None:
 
 
 def test_message_about_json_does_not_show_what_it_holds() -> None:
-    for data in ('{"Jane Doe, born 1970": 1, "Jane Doe, born 1970": 2}', '["Jane Doe" oops', '"Jane \\q Doe"'):
+    for data in (
+        '{"Jane Doe, born 1970": 1, "Jane Doe, born 1970": 2}',
+        '["Jane Doe" oops',
+        '"Jane \\q Doe"',
+    ):
         with pytest.raises(Malformed) as caught:
             parse_json(data, "disclosure")
         assert "Jane" not in str(caught.value)

@@ -258,7 +258,10 @@ def test_origin_may_be_any_url_without_scheme_of_at_most_255_bytes() -> None:
 
 def test_ml_dsa_message_has_the_layout_of_tlog_cosignature() -> None:
     message = subtree_message("w", 1, "log", 2, b"r" * 32)
-    assert message == b"subtree/v1\n\0" + b"\x01w" + bytes(7) + b"\x01" + b"\x03log" + bytes(15) + b"\x02" + b"r" * 32
+    assert (
+        message
+        == b"subtree/v1\n\0" + b"\x01w" + bytes(7) + b"\x01" + b"\x03log" + bytes(15) + b"\x02" + b"r" * 32
+    )
 
 
 PROOF = format_tlog_proof(5, [bytes(32), b"\x01" * 32], b"log\n", b"")

@@ -159,7 +159,14 @@ def test_auditor_counts_only_when_no_quorum_can_do_without() -> None:
     assert policy(both).auditors == ("W2", "W3")
     assert policy(both).auditor_in_quorum
     assert policy(TWO_OF_THREE.replace("# auditor W2", "# auditor nobody")).auditors == ()
-    for comment in ("#auditor W2", "# auditor W2 .", "# Auditor W2", "## auditor W2", "# auditor", "# auditor W2,"):
+    for comment in (
+        "#auditor W2",
+        "# auditor W2 .",
+        "# Auditor W2",
+        "## auditor W2",
+        "# auditor",
+        "# auditor W2,",
+    ):
         assert policy(TWO_OF_THREE.replace("# auditor W2", comment)).auditors == ()
 
 

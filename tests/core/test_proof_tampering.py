@@ -64,7 +64,9 @@ def cached_reader() -> object:
     return read
 
 
-def test_flipped_bit_breaks_every_inclusion_proof_up_to_size_100(roots: list[bytes], cached_reader: object) -> None:
+def test_flipped_bit_breaks_every_inclusion_proof_up_to_size_100(
+    roots: list[bytes], cached_reader: object
+) -> None:
     assert callable(cached_reader)
     tried = 0
     for size in range(1, MAX_SIZE + 1):
@@ -82,7 +84,9 @@ def test_flipped_bit_breaks_every_inclusion_proof_up_to_size_100(roots: list[byt
     assert tried > 100_000
 
 
-def test_flipped_bit_breaks_every_consistency_proof_up_to_size_100(roots: list[bytes], cached_reader: object) -> None:
+def test_flipped_bit_breaks_every_consistency_proof_up_to_size_100(
+    roots: list[bytes], cached_reader: object
+) -> None:
     assert callable(cached_reader)
     tried = 0
     for new in range(1, MAX_SIZE + 1):
@@ -100,7 +104,9 @@ def test_flipped_bit_breaks_every_consistency_proof_up_to_size_100(roots: list[b
     assert tried > 100_000
 
 
-def test_inclusion_proof_holds_for_no_other_leaf_index_or_size(roots: list[bytes], cached_reader: object) -> None:
+def test_inclusion_proof_holds_for_no_other_leaf_index_or_size(
+    roots: list[bytes], cached_reader: object
+) -> None:
     assert callable(cached_reader)
     for size in range(1, 41):
         for index in range(size):
@@ -116,7 +122,9 @@ def test_inclusion_proof_holds_for_no_other_leaf_index_or_size(roots: list[bytes
                         check_inclusion(LEAVES[index], index, other, roots[other], proof)
 
 
-def test_proof_with_a_hash_dropped_added_or_moved_is_refused(roots: list[bytes], cached_reader: object) -> None:
+def test_proof_with_a_hash_dropped_added_or_moved_is_refused(
+    roots: list[bytes], cached_reader: object
+) -> None:
     assert callable(cached_reader)
     for size in range(1, 65):
         for index in range(0, size, 3):

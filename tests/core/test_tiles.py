@@ -46,7 +46,16 @@ def test_paths_up_to_the_largest_tree() -> None:
 
 
 def test_new_files_of_a_step_are_those_not_there_before() -> None:
-    for old, new in [(0, 1), (1, 2), (255, 256), (256, 257), (255, 513), (300, 300), (65_000, 66_000), (5, 70_000)]:
+    for old, new in [
+        (0, 1),
+        (1, 2),
+        (255, 256),
+        (256, 257),
+        (255, 513),
+        (300, 300),
+        (65_000, 66_000),
+        (5, 70_000),
+    ]:
         before = set(tiles_of(old))
         step = list(new_tiles(old, new))
         assert len(step) == len(set(step))

@@ -136,7 +136,9 @@ def test_same_size_with_another_root_is_a_fork(log: Log, client: TrustedLog) -> 
         assert log.policy().open(half, NOW).checkpoint.size == 10
 
 
-def test_same_checkpoint_again_changes_nothing_and_newer_cosignatures_are_kept(log: Log, client: TrustedLog) -> None:
+def test_same_checkpoint_again_changes_nothing_and_newer_cosignatures_are_kept(
+    log: Log, client: TrustedLog
+) -> None:
     first = client.seen
     for note in (log.note(10), log.note(10, w1=NOW - 600, own=NOW), log.note(10, w1=NOW - 600, w2=NOW - 5)):
         assert client.accept(note, [], NOW) is first
@@ -145,7 +147,9 @@ def test_same_checkpoint_again_changes_nothing_and_newer_cosignatures_are_kept(l
     refused(client, log.note(10), [bytes(32)], ProofRefuted, "must be empty")
 
 
-def test_larger_checkpoint_without_its_proof_or_with_a_wrong_one_is_refused(log: Log, client: TrustedLog) -> None:
+def test_larger_checkpoint_without_its_proof_or_with_a_wrong_one_is_refused(
+    log: Log, client: TrustedLog
+) -> None:
     good, note = log.proof(10, 20), log.note(20)
     flipped = [bytes([good[0][0] ^ 1]) + good[0][1:], *good[1:]]
     others = [log.proof(9, 20), log.proof(10, 21), flipped]
@@ -156,7 +160,9 @@ def test_larger_checkpoint_without_its_proof_or_with_a_wrong_one_is_refused(log:
     client.accept(note, good, NOW)
 
 
-def test_log_that_forked_earlier_cannot_be_followed_by_any_proof_of_its_own(log: Log, client: TrustedLog) -> None:
+def test_log_that_forked_earlier_cannot_be_followed_by_any_proof_of_its_own(
+    log: Log, client: TrustedLog
+) -> None:
     other = log.rewritten()
     refused(client, other.note(20), other.proof(10, 20), ProofRefuted, "does not lead to the old root")
     refused(client, other.note(20), log.proof(10, 20), ProofRefuted, "not shown to contain")
@@ -189,7 +195,9 @@ def test_checkpoint_that_does_not_fulfil_the_policy_never_counts(log: Log, clien
     refused(client, format_note(text, [own[1], witness]), proof, BadSignature, "not signed by the log's key")
     refused(client, log.note(20, w1=NOW + 301), proof, QuorumNotMet, "later than this computer's clock")
     refused(client, log.note(20, w1=0), proof, QuorumNotMet, "states no time")
-    refused(client, format_note(log.text(21), [*own, witness]), log.proof(10, 21), BadSignature, "bad signature")
+    refused(
+        client, format_note(log.text(21), [*own, witness]), log.proof(10, 21), BadSignature, "bad signature"
+    )
     stranger = Log(secret=7).note(20)
     refused(client, stranger, proof, BadSignature, "not signed by the log's key")
     refused(client, Log("log.example/y").note(20), proof, Refuted, "is of the log log.example/y")

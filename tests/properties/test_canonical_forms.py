@@ -81,7 +81,10 @@ def test_accepted_date_is_canonical(text: str) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(1 - 2**53, 2**53 - 1) | st.text(st.characters(blacklist_categories=["Cs"])),
+    st.none()
+    | st.booleans()
+    | st.integers(1 - 2**53, 2**53 - 1)
+    | st.text(st.characters(blacklist_categories=["Cs"])),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=30,
 )
@@ -128,7 +131,9 @@ def test_note_gives_text_and_lines_back(text: str, signatures: list[SignatureLin
 
 
 @given(st.integers(2, 2**63 - 1), hashes, st.integers(1, 2**63 - 1), seeds)
-def test_checkpoint_and_cosignature_give_themselves_back(size: int, root: bytes, time: int, seed: bytes) -> None:
+def test_checkpoint_and_cosignature_give_themselves_back(
+    size: int, root: bytes, time: int, seed: bytes
+) -> None:
     checkpoint = Checkpoint("log.example/x", size, root)
     assert parse_checkpoint(checkpoint.text) == checkpoint
     witness = CosignatureSigner("witness.example/w", Ed25519PrivateKey(seed))
@@ -148,7 +153,12 @@ def test_proof_file_gives_its_parts_back(
 ) -> None:
     data = format_tlog_proof(index, proof, checkpoint, extra)
     parsed = parse_tlog_proof(data)
-    assert (parsed.index, list(parsed.hashes), parsed.checkpoint, parsed.extra) == (index, proof, checkpoint, extra)
+    assert (parsed.index, list(parsed.hashes), parsed.checkpoint, parsed.extra) == (
+        index,
+        proof,
+        checkpoint,
+        extra,
+    )
 
 
 PROOF = format_tlog_proof(17, [bytes(32), b"\xff" * 32], b"log.example/x\n", b"extra")

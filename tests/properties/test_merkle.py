@@ -103,7 +103,9 @@ def test_tiles_grown_in_steps_prove_what_the_tree_says(steps: list[int], data: s
     frontier = Frontier()
     for step in steps:
         size = frontier.size
-        edge = {tile.level: files[tile] for tile in tiles_of(size) if tile.level != ENTRIES and tile.width < 256}
+        edge = {
+            tile.level: files[tile] for tile in tiles_of(size) if tile.level != ENTRIES and tile.width < 256
+        }
         leaves = [sha256(b"%d" % index).digest() for index in range(size, size + step)]
         files |= dict(grow_tiles(size, edge, leaves))
         frontier.extend(leaves)

@@ -1,11 +1,11 @@
 """The test vectors, from this folder or from the one that the environment variable GLASSBOOK_VECTORS names.
 
-    from vectorfiles import cases, load
+from vectorfiles import cases, load
 
-    VECTORS = load("note.json")
+VECTORS = load("note.json")
 
-    @pytest.mark.parametrize("case", cases(VECTORS["notes"]))
-    def test_…(case: dict[str, Any]) -> None: …
+@pytest.mark.parametrize("case", cases(VECTORS["notes"]))
+def test_…(case: dict[str, Any]) -> None: …
 """
 
 import json
