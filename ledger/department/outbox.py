@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,25 +251,29 @@ class Outbox:
         if changed != 1:
             raise AssertionError("the counter moved under a transaction")
 
-    def replace_record(self, old: Waiting, new: Prepared) -> None:
-        """Give a record that cannot be logged under its number another one: `new.n` is the stream's next."""
+    def replace_record(self, old: Waiting, renumber: Callable[[Stream, int], Prepared]) -> None:
+        """Give a record that cannot be logged under its number the stream's next one instead."""
         self._db.execute("DELETE FROM records WHERE id = ?", (old.id,))
-        stream = self.stream(old.stream.epoch, old.stream.seal, old.stream.subject)
-        assert stream is not None
-        self.add_records(stream, [new])
+        row = self._db.execute(f"SELECT {_STREAM} FROM streams WHERE id = ?", (old.stream.id,)).fetchone()
+        stream = Stream(*row)
+        self.add_records(stream, [renumber(stream, stream.given + 1)])
 
     # Handing in
 
-    def to_hand_in(self, limit: int, state: str = "waiting") -> list[Waiting]:
+    def to_hand_in(self, limit: int) -> list[Waiting]:
         """Up to `limit` records in random order, without those behind a refused one of their stream.
 
         What follows a refused n would be logged behind a gap, where no reader looks.
         """
         return self._select(
-            "r.state = ? AND NOT EXISTS (SELECT 1 FROM records AS b WHERE b.stream = r.stream "
+            "r.state = 'waiting' AND NOT EXISTS (SELECT 1 FROM records AS b WHERE b.stream = r.stream "
             "AND b.state = 'refused' AND b.n < r.n) ORDER BY r.place LIMIT ?",
-            (state, limit),
+            (limit,),
         )
+
+    def awaiting_receipt(self, limit: int, after: int) -> list[Waiting]:
+        """Records that the ledger has taken, or may have, with an id above `after`, in the order of their ids."""
+        return self._select("r.state <> 'refused' AND r.id > ? ORDER BY r.id LIMIT ?", (after, limit))
 
     def refused(self, limit: int = 1000) -> list[Waiting]:
         return self._select("r.state = 'refused' ORDER BY r.id LIMIT ?", (limit,))
@@ -343,10 +347,13 @@ class Outbox:
             rows = self._db.execute(f"SELECT {_STREAM} FROM streams ORDER BY id").fetchall()
         return (Stream(*row) for row in rows)
 
-    def receipts(self) -> Iterator[tuple[int, bytes]]:
-        """Index in the log and receipt file of every record that has one, by index."""
+    def receipts(self, limit: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Index in the log and receipt file of the newest `limit` records that have one, newest first."""
         with self._guard():
-            yield from self._db.execute("SELECT position, receipt FROM receipts ORDER BY position")
+            yield from self._db.execute(
+                "SELECT position, receipt FROM receipts ORDER BY position DESC LIMIT ?",
+                (-1 if limit is None else limit,),
+            )
 
 
 _STREAM = "id, epoch, seal, subject, given, done"

@@ -21,23 +21,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ledger.core.errors import GlassbookError, Malformed
-from ledger.core.keys import Ed25519PrivateKey, parse_private_key
 from ledger.core.policy import Policy, parse_policy
 from ledger.core.texts import check_origin
 from ledger.department.mapping import Mapping, default_mapping, parse_mapping
 from ledger.department.strict_toml import LIMIT, Table, parse_toml
-from ledger.files import FileRefused, read_limited, read_private
+from ledger.files import FileRefused, read_limited
 
 FILE = "department.toml"
-
-AskPassphrase = Callable[[Path], bytes]
-"""Asks the person at the terminal for the passphrase of a key file."""
 
 
 class CannotGoOn(GlassbookError):
@@ -139,26 +134,6 @@ def read_mapping(path: Path | None) -> Mapping:
     if not path.is_file():
         raise CannotGoOn(str(path), "not there; name the mapping file with --map")
     return parse_mapping(_read(path, LIMIT), str(path))
-
-
-def read_key(path: Path, ask: AskPassphrase) -> Ed25519PrivateKey:
-    """A private key (PKCS#8 PEM, mode 0600), its passphrase asked for when it has one.
-
-    A VRF key is kept as an Ed25519 key as well: RFC 9381 §5.5 takes the same 32-byte secret.
-    """
-    try:
-        data = read_private(path)
-    except FileRefused as error:
-        raise CannotGoOn("key", str(error)) from None
-    except FileNotFoundError:
-        raise CannotGoOn(str(path), "this key file is not there; department.toml names it") from None
-    except OSError as error:
-        raise CannotGoOn(str(path), f"cannot be read: {error.strerror}") from None
-    passphrase = ask(path) if b"-----BEGIN ENCRYPTED" in data else None
-    key = parse_private_key(data, passphrase, str(path))
-    if not isinstance(key, Ed25519PrivateKey):
-        raise Malformed(str(path), "is no Ed25519 key")
-    return key
 
 
 def _read(path: Path, limit: int) -> bytes:

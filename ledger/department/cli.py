@@ -1,0 +1,361 @@
+"""`glassbook department`: a department's accesses into the log, and receipts back.
+
+Exit codes: 0 done · 1 refuted: the log is not what it should be, evidence in a file · 2 usage · 3 could not.
+Results go to standard output, what happens meanwhile to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ledger.core.encoding import b64encode, year_of
+from ledger.core.errors import GlassbookError, Refuted
+from ledger.core.keysfile import format_keys_file
+from ledger.department import recovery, setup
+from ledger.department.handin import LedgerClient, what_next
+from ledger.department.home import Home
+from ledger.department.importcommand import import_files
+from ledger.department.outbox import Counts
+from ledger.department.release import release
+from ledger.department.sending import Sender
+from ledger.department.sending import run as run_sender
+from ledger.department.sentence import printable
+from ledger.department.settings import CannotGoOn
+from ledger.files import FileRefused, read_limited, write_atomic
+from ledger.keyfiles import ask_passphrase, read_passphrase
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="A department's accesses into the log, and receipts back.",
+    add_completion=False,
+)
+
+HomeFolder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The department's folder.")]
+PassphraseFile = Annotated[Path | None, typer.Option(help="The keys' passphrase, in a file of mode 0600.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON.")]
+HERE = Path(".")
+
+
+def say(text: str) -> None:
+    typer.echo(printable(text), err=True)
+
+
+@contextmanager
+def faults(folder: Path) -> Iterator[None]:
+    """Every error as one line on standard error and an exit code; Refuted ones leave their evidence in a file."""
+    try:
+        yield
+    except Refuted as error:
+        say(f"Refuted: {error}")
+        path = _keep_evidence(folder, error)
+        say(
+            f"The evidence is in {path}: show it to the log's witnesses and to whoever oversees it."
+            if path
+            else ""
+        )
+        raise typer.Exit(1) from None
+    except (GlassbookError, FileRefused) as error:
+        say(str(error))
+        raise typer.Exit(3) from None
+    except OSError as error:
+        say(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        raise typer.Exit(3) from None
+    except KeyboardInterrupt:
+        say("Stopped. Nothing is lost: run the same command again to go on.")
+        raise typer.Exit(130) from None
+
+
+def _keep_evidence(folder: Path, error: Refuted) -> Path | None:
+    """What the error carries, bytes in base64, in a file; None when it carries nothing that can be written."""
+    kept: dict[str, Any] = {"where": error.where, "what": error.what}
+    for name, value in error.evidence.items():
+        if isinstance(value, bytes):
+            kept[name] = b64encode(value)
+        elif isinstance(value, list) and all(isinstance(item, bytes) for item in value):
+            kept[name] = [b64encode(item) for item in value]
+    path = folder / f"refuted-{int(time.time())}.json"
+    try:
+        write_atomic(path, json.dumps(kept, indent=2).encode() + b"\n")
+    except OSError:
+        return None
+    return path
+
+
+def _passphrase(path: Path | None) -> bytes | None:
+    return read_passphrase(path) if path is not None else None
+
+
+def _show(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for this source.")],
+    statement: Annotated[
+        Path, typer.Option(metavar="SYSTEM.toml", help="What the register will say about the system.")
+    ],
+    origin: Annotated[str, typer.Option(help="The log's name.")],
+    ledger: Annotated[str, typer.Option(metavar="URL", help="Where entries are handed in.")],
+    log: Annotated[str, typer.Option(metavar="URL|DIR", help="Where the log is published.")],
+    policy: Annotated[
+        str, typer.Option(metavar="FILE", help="The policy file, as named in settings.")
+    ] = "policy.txt",
+    map_: Annotated[
+        str, typer.Option("--map", metavar="FILE", help="The mapping file, as named in settings.")
+    ] = "",
+    epoch: Annotated[
+        list[str] | None,
+        typer.Option(metavar="YEAR|FIRST-LAST", help="Years of accesses; this one and the next."),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    unencrypted: Annotated[bool, typer.Option(help="Keys without a passphrase, mode 0600.")] = False,
+) -> None:
+    """Make keys, settings and the statement that the registrar signs."""
+    with faults(folder.parent):
+        this_year = year_of(int(time.time()) // 86_400)
+        epochs = setup.parse_epochs(epoch or [f"{this_year}-{this_year + 1}"])
+        system = setup.read_system(read_limited(statement, 1 << 20), str(statement))
+        passphrase = _new_passphrase(passphrase_file, unencrypted)
+        addresses = setup.Addresses(origin, ledger, log, policy, map_)
+        path = setup.make_home(folder, addresses, system, epochs, passphrase)
+        typer.echo(f"{folder}: keys for {len(epochs)} epochs and settings are made.")
+        typer.echo(f"Hand {path} to the registrar, who runs: glassbook source add DIR {path.name}")
+        typer.echo(f"Put the log's policy file at {folder / policy}.")
+
+
+def _new_passphrase(path: Path | None, unencrypted: bool) -> bytes | None:
+    if path is not None:
+        return read_passphrase(path)
+    if unencrypted:
+        return None
+    passphrase = ask_passphrase("Passphrase for the new keys (empty: none): ")
+    if passphrase and ask_passphrase("The same again: ") != passphrase:
+        raise CannotGoOn("passphrase", "was not the same twice")
+    return passphrase or None
+
+
+@app.command()
+def epochs(
+    years: Annotated[
+        list[str], typer.Argument(metavar="YEAR|FIRST-LAST", help="For instance 2027, or 2015-2019.")
+    ],
+    folder: HomeFolder = HERE,
+    passphrase_file: PassphraseFile = None,
+    unencrypted: Annotated[bool, typer.Option(help="Keys without a passphrase, mode 0600.")] = False,
+) -> None:
+    """Make VRF keys for more years, and a new statement for the registrar to sign."""
+    with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
+        registration = home.registration(int(time.time()), say)
+        wanted = [year for year in setup.parse_epochs(years) if year not in registration.newest.vrf]
+        if not wanted:
+            typer.echo("These epochs are registered already.")
+            return
+        passphrase = _new_passphrase(passphrase_file, unencrypted)
+        path = setup.add_epochs(home.settings.home, wanted, registration.newest.statement, passphrase)
+        typer.echo(f"Hand {path} to the registrar, who runs:")
+        typer.echo(f"  glassbook source rotate DIR {registration.source} {path.name}")
+
+
+@app.command("import")
+def import_(
+    format_: Annotated[str, typer.Argument(metavar="FORMAT", help="fhir")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="JSON, NDJSON, plain or gzip.")],
+    folder: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="The department's folder.")
+    ] = None,
+    map_: Annotated[Path | None, typer.Option("--map", metavar="MAP.toml", help="The mapping file.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Show what would be recorded, and record nothing.")] = False,
+    as_json: AsJson = False,
+    strict: Annotated[bool, typer.Option(help="Exit 3 when an event was rejected.")] = False,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Read log files into the outbox."""
+    if format_ != "fhir":
+        raise typer.BadParameter(f"{format_} is not read; the formats are: fhir", param_hint="FORMAT")
+    with faults(folder or HERE):
+        result = import_files(files, folder, map_, dry_run, as_json, _passphrase(passphrase_file), say)
+        if result.unfinished is not None:
+            say(str(result.unfinished))
+            raise typer.Exit(3)
+        if strict and result.summary.rejected:
+            raise typer.Exit(3)
+
+
+@app.command()
+def send(
+    folder: HomeFolder = HERE,
+    wait: Annotated[bool, typer.Option("--wait", help="Until every record has a checked receipt.")] = False,
+    patience: Annotated[
+        int | None, typer.Option(metavar="SECONDS", help="How long to wait without any progress.")
+    ] = None,
+    as_json: AsJson = False,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Hand in what the outbox holds, once, and collect receipts."""
+    with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
+        sender = _sender(home, patience)
+        counts = sender.send(wait)
+        _report(counts, home, as_json)
+        if counts.refused:
+            raise typer.Exit(3)
+
+
+@app.command()
+def run(
+    folder: HomeFolder = HERE,
+    interval: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Between two rounds, on average.")
+    ] = 20.0,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Hand in and collect receipts until stopped."""
+    stopping: list[int] = []
+    with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda received, _: stopping.append(received))
+        last: list[Counts] = []
+
+        def tell(counts: Counts) -> None:
+            if last != [counts]:
+                last[:] = [counts]
+                say(_line(counts))
+
+        run_sender(_sender(home, None), interval, lambda: bool(stopping), tell)
+        say("Stopped. " + _line(home.outbox.counts()))
+
+
+def _sender(home: Home, patience: int | None) -> Sender:
+    if recovery.is_recovering(home.outbox):
+        raise CannotGoOn("outbox", "its counters are being recovered; run: glassbook department recover")
+    maker = home.maker(home.registration(int(time.time()), say))
+    return Sender(
+        outbox=home.outbox,
+        maker=maker,
+        ledger=LedgerClient(home.settings.ledger),
+        policy=home.policy,
+        open_view=home.view,
+        batch=home.settings.batch,
+        say=say,
+        patience=float(patience or home.settings.wait_s),
+    )
+
+
+@app.command()
+def status(folder: HomeFolder = HERE, as_json: AsJson = False) -> None:
+    """What waits, what failed and why, and what to do about it."""
+    with faults(folder), Home(folder) as home:
+        _report(home.outbox.counts(), home, as_json)
+
+
+def _report(counts: Counts, home: Home, as_json: bool) -> None:
+    problems = home.outbox.problems()
+    recovering = recovery.is_recovering(home.outbox)
+    if as_json:
+        _show(
+            {
+                "outbox": {
+                    "waiting": counts.waiting,
+                    "handed_in": counts.handed_in,
+                    "refused": counts.refused,
+                    "receipts": counts.receipts,
+                },
+                "streams": {"known": counts.streams, "done": counts.streams_done},
+                "recovering": recovering,
+                "refused": [
+                    {"count": count, "problem": problem, "next": what_next(problem)}
+                    for problem, count in problems
+                ],
+            }
+        )
+        return
+    typer.echo(_line(counts))
+    for problem, count in problems:
+        typer.echo(printable(f"  {count} refused: {problem}"))
+        typer.echo(f"    What to do: {what_next(problem)}.")
+    if recovering:
+        typer.echo("  The counters are being recovered; run: glassbook department recover")
+
+
+def _line(counts: Counts) -> str:
+    return (
+        f"{counts.receipts} records have a checked receipt; {counts.handed_in} are handed in, {counts.waiting} wait, "
+        f"{counts.refused} are refused. {counts.streams_done} of {counts.streams} streams are done."
+    )
+
+
+@app.command()
+def receipts(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")],
+    folder: HomeFolder = HERE,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the newest.")] = None,
+) -> None:
+    """Write receipts as files, INDEX.receipt.json."""
+    with faults(folder), Home(folder) as home:
+        out.mkdir(parents=True, exist_ok=True)
+        kept = list(home.outbox.receipts(limit))
+        for position, receipt in kept:
+            write_atomic(out / f"{position}.receipt.json", receipt)
+        typer.echo(f"{out}: {len(kept)} receipts")
+
+
+@app.command()
+def keys(
+    subject: Annotated[
+        list[str], typer.Option(metavar="SCHEME:VALUE", help="Once for each identifier she has.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The keys file, mode 0600.")],
+    folder: HomeFolder = HERE,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Write a person's stream keys: every epoch, and every seal open by now."""
+    with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
+        now = int(time.time())
+        registration = home.registration(now, say)
+        file = release(registration, home.seeds(), subject, now)
+        write_atomic(out, format_keys_file(file), 0o600)
+        typer.echo(
+            f"{out}: {len(file.keys)} stream keys of source {registration.source}; give it to the person alone"
+        )
+
+
+@app.command()
+def recover(
+    folder: HomeFolder = HERE,
+    nothing_waits: Annotated[
+        bool,
+        typer.Option("--nothing-waits", help="The ledger's operator says its inbox holds none of yours."),
+    ] = False,
+    as_json: AsJson = False,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Rebuild lost counters from the public index; nothing is given a number until that is done."""
+    with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
+        now = int(time.time())
+        recovery.begin(home.outbox, now)
+        view = home.view(now)
+        registration = home.registration(now, say)
+        done = recovery.finish(
+            home.outbox, view, home.maker(registration), registration.charter.merge_delay_s, nothing_waits
+        )
+        if as_json:
+            _show({"streams": done.streams, "behind": done.behind, "renumbered": done.renumbered})
+            return
+        typer.echo(
+            f"Recovered. Of {done.streams} streams in the outbox {done.behind} were behind the log; "
+            f"{done.renumbered} records have another number."
+        )
+        typer.echo("Streams that the outbox does not know are asked for in the log at their first use.")
+
+
+if __name__ == "__main__":
+    sys.exit(app())

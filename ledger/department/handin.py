@@ -1,0 +1,176 @@
+"""Handing records to the ledger: `POST /v1/entries`, and what its answers mean.
+
+Every record may be sent again, byte for byte: its label is the idempotency key.  So nothing is lost by a
+dropped connection, and nothing is logged twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from ledger.core.encoding import b64encode
+from ledger.core.errors import GlassbookError
+from ledger.core.jose import parse_json
+from ledger.department.outbox import Waiting
+from ledger.department.settings import CannotGoOn
+
+REQUEST_BYTES: Final = 12 << 20
+"""Bytes of one request's body: the ledger takes 16 MiB."""
+
+ANSWER_BYTES: Final = 16 << 20
+ANSWER_SECONDS: Final = 120.0
+LONGEST_WAIT: Final = 300.0
+_TAKEN: Final = frozenset({"accepted", "published", "duplicate"})
+_TYPE: Final = "urn:glassbook:problem:"
+
+WHAT_NEXT: Final[dict[str, str]] = {
+    "source-unknown": "the registrar has to register this source (statement.json); then send again",
+    "source-retired": "the register says the source is retired; speak with the registrar",
+    "source-revoked": "the register says the source is revoked; speak with the registrar",
+    "bad-signature": "the key in department.toml is not the registered one; put the right file there and send again",
+    "rule-broken": "the registration has to allow it (epoch, activity or seal); have it changed and send again",
+    "day-in-future": "the ledger's clock is behind this one; it is sent again by itself",
+    "label-conflict": "this number was given before, by an outbox that was lost: run glassbook department recover",
+}
+"""What to do about a refusal, by its code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one record: taken, or refused with a code and the ledger's words for it."""
+
+    taken: bool
+    problem: str = ""
+
+
+class Busy(CannotGoOn):
+    """The ledger asks to come back later; `seconds` is how much later."""
+
+    def __init__(self, where: str, what: str, seconds: float) -> None:
+        super().__init__(where, what)
+        self.seconds = seconds
+
+
+def fill_request(records: Sequence[Waiting]) -> tuple[bytes, int]:
+    """A request's body with as many of the records as it may hold, at least one, and their number."""
+    items: list[bytes] = []
+    size = 0
+    for record in records:
+        item = msgspec.json.encode(
+            {
+                "entry": b64encode(record.entry),
+                "envelope": b64encode(record.envelope),
+                "fetch": b64encode(record.deposited),
+            }
+        )
+        size += len(item) + 1
+        if items and size > REQUEST_BYTES:
+            break
+        items.append(item)
+    return b'{"entries":[' + b",".join(items) + b"]}", len(items)
+
+
+class LedgerClient:
+    """The ledger at one address.  No personal data is in what it is sent or in any error."""
+
+    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+        self._url = f"{url}/v1/entries"
+        self._http = httpx.Client(
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=10.0), transport=transport, follow_redirects=False
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def hand_in(self, records: Sequence[Waiting]) -> list[Answer]:
+        """What became of the first of these records, as many as one request holds, in order.
+
+        Raises Busy for 429 and 503, CannotGoOn when there is no answer or one that cannot be understood; then
+        nothing is known about any of them, and all are to be sent again.
+        """
+        body, count = fill_request(records)
+        status, headers, answer = self._post(body)
+        if status in (429, 503):
+            raise Busy(
+                self._url,
+                f"busy ({status}); nothing is lost, the records are sent again",
+                _retry_after(headers),
+            )
+        if status != 200:
+            raise CannotGoOn(
+                self._url,
+                f"answered {status}{_title(answer)}; nothing is lost, the records stay in the outbox",
+            )
+        return self._answers(answer, count)
+
+    def _post(self, body: bytes) -> tuple[int, httpx.Headers, bytes]:
+        deadline = time.monotonic() + ANSWER_SECONDS
+        headers = {"Content-Type": "application/json"}
+        try:
+            with self._http.stream("POST", self._url, content=body, headers=headers) as response:
+                answer = bytearray()
+                for chunk in response.iter_bytes():
+                    answer += chunk
+                    if len(answer) > ANSWER_BYTES or time.monotonic() > deadline:
+                        raise CannotGoOn(self._url, "answers without end; is this the ledger's address?")
+                return response.status_code, response.headers, bytes(answer)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise CannotGoOn(
+                self._url,
+                f"cannot be reached ({type(error).__name__}); nothing is lost, the records stay in the outbox",
+            ) from None
+
+    def _answers(self, body: bytes, count: int) -> list[Answer]:
+        try:
+            results = parse_json(body, self._url)["results"]
+            if len(results) != count:
+                raise ValueError
+            return [_answer(result) for result in results]
+        except (GlassbookError, KeyError, TypeError, ValueError):
+            raise CannotGoOn(
+                self._url, f"the answer is not that to {count} entries; is this the ledger's address?"
+            ) from None
+
+
+def _answer(result: dict[str, Any]) -> Answer:
+    status = result["status"]
+    if status in _TAKEN:
+        return Answer(True)
+    if status != "refused":
+        raise ValueError
+    problem = result["problem"]
+    code = str(problem["type"]).removeprefix(_TYPE)
+    rule = problem.get("rule")
+    words = f"{code} ({rule})" if isinstance(rule, str) else code
+    return Answer(False, f"{words}: {problem.get('detail', '')}"[:500])
+
+
+def code_of(problem: str) -> str:
+    """The code of a kept problem text."""
+    return problem.split(":", 1)[0].split(" ", 1)[0]
+
+
+def what_next(problem: str) -> str:
+    """What to do about a kept problem text."""
+    return WHAT_NEXT.get(code_of(problem), "look at the ledger's reason, mend its cause and send again")
+
+
+def _retry_after(headers: httpx.Headers) -> float:
+    """Seconds by Retry-After (RFC 9110 §10.2.3, its number form), at most 5 minutes; 1 when it says nothing."""
+    text = headers.get("retry-after", "")
+    return min(float(text), LONGEST_WAIT) if text.isascii() and text.isdigit() else 1.0
+
+
+def _title(body: bytes) -> str:
+    """The title of a problem answer (RFC 9457), if that is what it is."""
+    try:
+        title = parse_json(body, "answer")["title"]
+    except (GlassbookError, KeyError, TypeError):
+        return ""
+    return f" ({title})" if isinstance(title, str) and len(title) < 200 and title.isprintable() else ""

@@ -1,0 +1,89 @@
+"""A department's folder opened for work: settings, keys, policy, outbox and registration put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ledger.client.publiclog import Unreachable
+from ledger.client.view import View
+from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.policy import Policy
+from ledger.department.outbox import Outbox
+from ledger.department.publicview import open_view
+from ledger.department.records import RecordMaker
+from ledger.department.registration import Registration, find_registration, kept_registration
+from ledger.department.settings import CannotGoOn, Settings, read_policy, read_settings
+from ledger.files import FileRefused, read_private
+from ledger.keyfiles import ask_passphrase, read_ed25519
+
+Say = Callable[[str], None]
+
+
+class Home:
+    """One department.  Close it, or use it in a `with`.
+
+    Raises CannotGoOn for what is missing or not as it should be, Malformed for files that are not right.
+    """
+
+    def __init__(self, folder: Path, passphrase: bytes | None = None) -> None:
+        self.settings: Settings = read_settings(folder)
+        self.outbox = Outbox(self.settings.outbox)
+        self._passphrase = passphrase
+        self._policy: Policy | None = None
+
+    def close(self) -> None:
+        self.outbox.close()
+
+    def __enter__(self) -> Home:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def policy(self) -> Policy:
+        if self._policy is None:
+            self._policy = read_policy(self.settings)
+        return self._policy
+
+    def view(self, now: int) -> View:
+        """The published log at its newest checkpoint; raises Unreachable, Malformed or Refuted."""
+        return open_view(self.settings, self.policy, now)
+
+    def registration(self, now: int, say: Say, key: bytes | None = None) -> Registration:
+        """What the register says about this source: from the log, or as it was kept when the log does not answer."""
+        try:
+            view = self.view(now)
+        except Unreachable as error:
+            kept = kept_registration(self.outbox, self.settings.origin)
+            if kept is None:
+                raise
+            say(f"{error}; going on with the registration as it was last seen")
+            return kept
+        return find_registration(view, key or self.key().public, self.outbox)
+
+    def key(self) -> Ed25519PrivateKey:
+        """The key that signs records."""
+        return self._read_key(self.settings.key)
+
+    def seeds(self) -> dict[int, Ed25519PrivateKey]:
+        """The VRF keys by epoch, each a 32-byte secret in an Ed25519 key file (RFC 9381 §5.5 takes the same)."""
+        return {epoch: self._read_key(path) for epoch, path in sorted(self.settings.vrf.items())}
+
+    def maker(self, registration: Registration) -> RecordMaker:
+        return RecordMaker(registration, self.key(), self.seeds())
+
+    def _read_key(self, path: Path) -> Ed25519PrivateKey:
+        try:
+            encrypted = b"ENCRYPTED" in read_private(path)
+            if encrypted and self._passphrase is None:
+                # Asked for once: the keys of one department are made under one passphrase.
+                self._passphrase = ask_passphrase(f"Passphrase of {path}: ")
+            return read_ed25519(path, self._passphrase if encrypted else None)
+        except FileNotFoundError:
+            raise CannotGoOn(str(path), "this key file is not there; department.toml names it") from None
+        except FileRefused as error:
+            raise CannotGoOn("key", str(error)) from None
+        except OSError as error:
+            raise CannotGoOn(str(path), f"cannot be read: {error.strerror}") from None

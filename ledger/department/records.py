@@ -1,0 +1,166 @@
+"""From an access to what is handed in: a signed record, its SD-JWT in an envelope, and the hash of its fetch token.
+
+access → claims completed from the register → SD-JWT → commitment ┐
+stream key (one VRF evaluation a stream) → label(n)              ┴→ record, signed
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ledger.core.encoding import year_of
+from ledger.core.entries import Record, check_time, decode_entry, sign_record
+from ledger.core.errors import GlassbookError
+from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.merkle import leaf_hash
+from ledger.core.sdjwt import commitment, issue
+from ledger.core.statements import check_canonical
+from ledger.core.streams import StreamKey, alpha, open_envelope, parse_subject, seal_envelope, stream_key
+from ledger.core.vrf import evaluate
+from ledger.department.access import Access, Claims
+from ledger.department.outbox import Prepared, Stream, Waiting
+from ledger.department.registration import Registration
+from ledger.department.settings import CannotGoOn
+
+NOT_STATED: Final = {"text": "not stated in the log this record was made from"}
+"""Stands for a claim that the charter demands and the log does not tell."""
+
+_KEYS_HELD: Final = 20_000
+
+
+class RecordMaker:
+    """Makes the records of one source.
+
+    `seeds` are the VRF keys by epoch, 32 bytes each; `random(n)` gives n bytes.
+    Raises CannotGoOn when a key is not the registered one: what it signed or labelled would be refused.
+    """
+
+    def __init__(
+        self,
+        registration: Registration,
+        key: Ed25519PrivateKey,
+        seeds: Mapping[int, Ed25519PrivateKey],
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._registration = registration
+        self._key = key
+        self._seeds = seeds
+        self._random = random
+        self._streams: dict[tuple[int, int, str], StreamKey] = {}
+        newest = registration.newest
+        if newest.key != key.public:
+            raise CannotGoOn("key", "is not the one registered for this source; has it been rotated?")
+        for epoch, seed in seeds.items():
+            if newest.vrf.get(epoch, seed.public) != seed.public:
+                raise CannotGoOn(
+                    f"VRF key of {epoch}",
+                    "is not the one registered; find the right file, it can never be changed",
+                )
+
+    @property
+    def source(self) -> int:
+        return self._registration.source
+
+    def fault(self, access: Access, now: int) -> str:
+        """Why an access cannot be recorded, with what to do; empty when it can.  `now` is Unix seconds."""
+        newest, charter = self._registration.newest, self._registration.charter
+        epoch = year_of(access.day)
+        if newest.status != "active":
+            return f"the source is {newest.status} in the register; it can record nothing more"
+        if epoch not in newest.vrf:
+            return (
+                f"no VRF key is registered for the epoch {epoch}; run glassbook department epochs {epoch}, "
+                "and have the registrar register the new statement"
+            )
+        if epoch not in self._seeds:
+            return f"the VRF key of the epoch {epoch} is registered, but department.toml names no file for it"
+        try:
+            scheme, value = parse_subject(access.subject)
+            if scheme not in newest.schemes:
+                return "the mapping leads to a scheme that is not registered for this source; correct the mapping"
+            check_canonical(charter.schemes, scheme, value)
+            record = Record(
+                newest.source, epoch, access.day, access.seal, self._activity(access), b"", b"", b""
+            )
+            newest.check_record(record)
+            # The ledger's own clock decides, without the readers' five minutes.
+            check_time(record, now, slack=0)
+        except GlassbookError as error:
+            return f"{error.what}; correct the log, the mapping or the registration"
+        return ""
+
+    def _activity(self, access: Access) -> int:
+        return 0 if access.seal else access.activity
+
+    def key_of(self, epoch: int, seal: int, subject: str) -> StreamKey:
+        """The key of one stream; the VRF is evaluated once for each."""
+        name = (epoch, seal, subject)
+        found = self._streams.get(name)
+        if found is None:
+            if len(self._streams) >= _KEYS_HELD:
+                self._streams.clear()
+            text = alpha(self._registration.charter.origin, self.source, epoch, seal, subject)
+            if epoch not in self._seeds:
+                raise CannotGoOn(
+                    f"VRF key of {epoch}", "is missing; department.toml has to name its file under [vrf]"
+                )
+            found = self._streams[name] = stream_key(evaluate(self._seeds[epoch].seed, text))
+        return found
+
+    def prepare(self, access: Access, n: int) -> Prepared:
+        """The record for an access as number n of its stream.
+
+        Raises Malformed when the claims cannot be written (an envelope holds 65,535 bytes of SD-JWT).
+        """
+        epoch = year_of(access.day)
+        claims = complete_claims(access, self._registration)
+        sd_jwt = issue(self._registration.charter.origin, self.source, epoch, claims, self._key, self._random)
+        return self._seal(
+            self.key_of(epoch, access.seal, access.subject),
+            n,
+            sd_jwt,
+            access.day,
+            access.seal,
+            self._activity(access),
+        )
+
+    def renumber(self, old: Waiting, stream: Stream, n: int) -> Prepared:
+        """The same SD-JWT as another number of its stream, for a record whose label turned out to be taken."""
+        key = self.key_of(stream.epoch, stream.seal, stream.subject)
+        record = decode_entry(old.entry)
+        if not isinstance(record, Record):
+            raise CannotGoOn("outbox", "holds an entry that is no record; it was not written by this program")
+        return self._seal(
+            key, n, open_envelope(key, old.n, old.envelope), record.day, record.seal, record.activity
+        )
+
+    def _seal(self, key: StreamKey, n: int, sd_jwt: str, day: int, seal: int, activity: int) -> Prepared:
+        entry = sign_record(
+            self._registration.charter.origin,
+            self._key,
+            source=self.source,
+            day=day,
+            seal=seal,
+            activity=activity,
+            label=key.label(n),
+            commitment=commitment(sd_jwt.partition("~")[0]),
+        )
+        envelope = seal_envelope(key, n, sd_jwt, self._random(12))
+        place = int.from_bytes(self._random(7), "big")
+        return Prepared(n, entry, leaf_hash(entry), envelope, key.deposited(n), place)
+
+
+def complete_claims(access: Access, registration: Registration) -> Claims:
+    """An access's claims with what the register says about its activity, and with every claim the charter demands."""
+    claims: dict[str, Any] = dict(access.claims)
+    registered = registration.newest.activities.get(access.activity)
+    if registered is not None:
+        purpose = dict(claims.get("purpose", {}))
+        purpose["purpose"] = purpose.get("purpose") or list(registered.purpose)
+        purpose.setdefault("legal_basis", list(registered.legal_basis))
+        data = dict(claims.get("data", {}))
+        data["categories"] = data.get("categories") or list(registered.data)
+        claims |= {"purpose": purpose, "data": data}
+    return claims | {name: NOT_STATED for name in registration.charter.claims if name not in claims}

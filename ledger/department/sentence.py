@@ -1,0 +1,60 @@
+"""An access as the person will read it, in one plain sentence: for `--dry-run`, before anything is recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ledger.core.encoding import format_date
+from ledger.core.statements import Activity
+from ledger.department.access import Access
+
+_DONE = {
+    "Consult": "looked at your data",
+    "Query": "searched for you",
+    "Disclose": "gave your data to someone else",
+    "Collect": "wrote down new data about you",
+    "Alter": "changed your data",
+    "Erase": "deleted data about you",
+    "Combine": "combined your data with other data",
+    "Use": "used your data",
+}
+
+
+def sentence(access: Access, activity: Activity | None = None) -> str:
+    """`On 2026-02-28 Practitioner/7 (nurse) looked at your data: Observation/9. Why: treatment.`
+
+    With the registered activity its own sentence is added.  Control characters are left out: what a log
+    says must not steer a terminal.
+    """
+    claims = access.claims
+    actor, event = claims.get("actor", {}), claims.get("event", {})
+    who = str(actor.get("name") or actor.get("id", "someone"))
+    if actor.get("automated"):
+        who = f"the program {who}"
+    details = ", ".join(str(actor[name]) for name in ("role", "unit") if actor.get(name))
+    behalf = f" for {actor['on_behalf_of']}" if actor.get("on_behalf_of") else ""
+    outcome = str(event.get("outcome", ""))
+    tried = "tried and failed: " if outcome.endswith("failure") else ""
+    term = str(event.get("action", "")).rpartition("#")[2]
+    done = _DONE.get(term, f"did something with your data ({term})")
+    text = f"On {format_date(access.day)} {who}{f' ({details})' if details else ''}{behalf} {tried}{done}"
+    touched = ", ".join(map(str, _list(claims, "data", "fields")))
+    text += f": {touched}." if touched else "."
+    if claims.get("recipient"):
+        text += f" To: {claims['recipient'].get('name')}."
+    why = claims.get("reason", {}).get("text")
+    if activity is not None:
+        text += f" {activity.text.get('en') or next(iter(activity.text.values()))}"
+    if why:
+        text += f" Reason given: {why}."
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """The text on one line and without control or formatting characters."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _list(claims: dict[str, Any], claim: str, member: str) -> list[Any]:
+    found = claims.get(claim, {}).get(member, [])
+    return found if isinstance(found, list) else []
