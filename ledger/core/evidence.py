@@ -19,7 +19,7 @@ from typing import Any
 from ledger.core.claims import check_claims
 from ledger.core.encoding import b64encode, format_date
 from ledger.core.entries import Record, Registry, check_time, registry_index_label, signed_message
-from ledger.core.errors import BadSignature, RuleBroken
+from ledger.core.errors import BadSignature, Malformed, RuleBroken
 from ledger.core.index import check_index_proof
 from ledger.core.jose import parse_json
 from ledger.core.keys import verify_ed25519
@@ -35,11 +35,12 @@ from ledger.core.receipt import (
     checkpoint_step,
     index_root_object,
     index_root_step,
+    logged,
     read_index_root,
     read_receipt,
     receipt_object,
 )
-from ledger.core.sdjwt import SdJwt, parse_sd_jwt
+from ledger.core.sdjwt import SdJwt, commitment, parse_sd_jwt
 from ledger.core.statements import Charter, SourceVersion, parse_charter, parse_source
 from ledger.core.texts import check_language_map
 from ledger.core.unsigned import base64_member, format_file, member, text_member
@@ -150,8 +151,7 @@ def check_evidence(evidence: Evidence, policy: Policy, now: int) -> CheckedEvide
     check_signed_record(evidence.receipt.entry, record, source, charter)
     # Nobody but a witness vouches for the time; under a policy without any, the reader's own clock has to do.
     check_time(record, now if opened.newest is None else opened.newest)
-    sd_jwt = parse_sd_jwt(evidence.sd_jwt, source.key)
-    check_claims(record, sd_jwt, charter)
+    sd_jwt = _check_sd_jwt(evidence.sd_jwt, record, source, charter)
     steps = (
         checkpoint_step(opened, policy),
         Step(
@@ -198,7 +198,8 @@ def _check_charter(receipt: CheckedReceipt, opened: Opened) -> Charter:
     if receipt.index != 0 or not isinstance(entry, Registry) or entry.source != 0:
         raise RuleBroken("evidence", "its charter is not leaf 0 of the log")
     _same_checkpoint(receipt, opened)
-    charter = parse_charter(receipt.receipt.entry, opened.checkpoint.origin)
+    with logged():
+        charter = parse_charter(receipt.receipt.entry, opened.checkpoint.origin)
     # The notes may carry different witnesses' lines, but each has to be signed by the log the charter names.
     for note in {opened.note, receipt.opened.note}:
         check_log_keys(note, charter)
@@ -215,7 +216,8 @@ def _check_source(
     check_log_keys(receipt.opened.note, charter)
     if receipt.index >= of_record.index:
         raise RuleBroken("evidence", f"its source entry {receipt.index} is later than the record")
-    return parse_source(receipt.receipt.entry, receipt.index, charter)
+    with logged():
+        return parse_source(receipt.receipt.entry, receipt.index, charter)
 
 
 def _check_next(following: NextVersion, receipt: CheckedReceipt, source: SourceVersion) -> int | None:
@@ -227,6 +229,19 @@ def _check_next(following: NextVersion, receipt: CheckedReceipt, source: SourceV
         what = f"version {source.version + 1} of source {source.source} was in force, not the one shown"
         raise RuleBroken("evidence", what)
     return found
+
+
+def _check_sd_jwt(text: str, record: Record, source: SourceVersion, charter: Charter) -> SdJwt:
+    jwt, tilde, _ = text.partition("~")
+    if not tilde or not text.endswith("~") or not text.isascii():
+        raise Malformed("SD-JWT", "is not ASCII that ends in ~")
+    # The commitment first: from then on whatever is wrong was signed so, or is a disclosure of something else.
+    if commitment(jwt) != record.commitment:
+        raise RuleBroken("SD-JWT", "is not the one that the record commits to")
+    with logged():
+        sd_jwt = parse_sd_jwt(text, source.key)
+        check_claims(record, sd_jwt, charter)
+    return sd_jwt
 
 
 def _same_checkpoint(receipt: CheckedReceipt, opened: Opened) -> None:

@@ -10,6 +10,8 @@ A `*.receipt.json` file:
 The file is not signed, so members beyond these are ignored; nothing in it is believed before it is checked.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +121,18 @@ def format_receipt(receipt: Receipt) -> bytes:
     return format_file(receipt_object(receipt))
 
 
+@contextmanager
+def logged() -> Iterator[None]:
+    """Around the reading of what the log is proven to hold or commit to: Malformed becomes RuleBroken.
+
+    Such bytes are no damaged file. Somebody put them in the log, and the file shows it.
+    """
+    try:
+        yield
+    except Malformed as error:
+        raise RuleBroken(error.where, error.what, **error.evidence) from None
+
+
 def check_receipt(receipt: Receipt, policy: Policy, now: int, known: Opened | None = None) -> CheckedReceipt:
     """Check a receipt under a policy at `now` (Unix seconds).
 
@@ -131,8 +145,9 @@ def check_receipt(receipt: Receipt, policy: Policy, now: int, known: Opened | No
     note = receipt.proof.checkpoint
     opened = known if known is not None and known.note == note else policy.open(note, now)
     checkpoint = opened.checkpoint
-    entry = decode_entry(receipt.entry)
     receipt.proof.check(leaf_hash(receipt.entry), checkpoint)
+    with logged():
+        entry = decode_entry(receipt.entry)
     index_root = check_index_root(receipt.index_root, checkpoint)
     label = entry.index_label
     if label is None:
@@ -166,7 +181,8 @@ def check_index_root(proof: IndexRootProof, checkpoint: Checkpoint) -> IndexRoot
     where = "index root"
     last = checkpoint.size - 1
     check_inclusion(leaf_hash(proof.entry), last, checkpoint.size, checkpoint.root, proof.hashes)
-    entry = decode_entry(proof.entry)
+    with logged():
+        entry = decode_entry(proof.entry)
     if not isinstance(entry, IndexRoot):
         raise RuleBroken(where, f"the checkpoint's last entry, {last}, is of another kind", entry=proof.entry)
     if entry.covers != last:

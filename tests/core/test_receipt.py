@@ -7,7 +7,7 @@ import pytest
 from logfactory import NOW, LogFactory
 
 from ledger.core.entries import decode_entry, registry_index_label
-from ledger.core.errors import GlassbookError, Malformed, QuorumNotMet, RuleBroken
+from ledger.core.errors import GlassbookError, Malformed, ProofRefuted, QuorumNotMet, Refuted, RuleBroken
 from ledger.core.evidence import STATEMENT, Evidence, NextVersion, check_evidence, parse_evidence
 from ledger.core.index import MemoryRows, PrefixTree
 from ledger.core.merkle import Node, leaf_hash, prove_inclusion
@@ -33,6 +33,8 @@ class Archive:
         self.size = log.size
         self.tree = PrefixTree(MemoryRows(8), 8)
         for index, raw in enumerate(log.entries[:-1]):
+            if raw[1] > 4:
+                continue
             label = decode_entry(raw).index_label
             if label is not None:
                 self.tree.insert_many([(label, index)])
@@ -127,6 +129,28 @@ def test_every_single_bit_of_a_receipt_matters(archive: Archive) -> None:
                 )
 
 
+def test_an_altered_entry_is_refuted_and_not_merely_malformed(archive: Archive) -> None:
+    receipt, policy = archive.receipt(4), archive.log.policy()
+    for entry in (*flipped(receipt.entry), b"", receipt.entry[:-1]):
+        other = Receipt(entry, receipt.proof, receipt.index_root, receipt.index_proof)
+        with pytest.raises(ProofRefuted):
+            check_receipt(other, policy, NOW)
+
+
+def test_what_the_log_holds_in_no_known_format_is_the_fault_of_the_log() -> None:
+    log = LogFactory()
+    place = log.append(b"\1\7 of a kind to come")
+    archive = Archive(log)
+    receipt = Receipt(
+        log.entries[place],
+        TlogProof(place, tuple(prove_inclusion(place, archive.size, archive.read)), archive.note),
+        archive.index_root,
+        archive.tree.prove(bytes(32)),
+    )
+    with pytest.raises(RuleBroken, match="unknown kind 7"):
+        check_receipt(receipt, log.policy(), NOW)
+
+
 def test_a_checkpoint_without_its_witness_makes_no_receipt(archive: Archive) -> None:
     receipt = archive.receipt(4)
     note = b"".join(line for line in archive.note.splitlines(keepends=True) if b"witness.example" not in line)
@@ -138,7 +162,7 @@ def test_a_checkpoint_without_its_witness_makes_no_receipt(archive: Archive) -> 
 
 
 @pytest.mark.parametrize("name", ["entry", "proof", "index_root", "index_proof"])
-@pytest.mark.parametrize("value", [None, 7, "", "QQ", "é", [], {}, {"entry": "", "proof": [7]}, [["QQ=="]]])
+@pytest.mark.parametrize("value", [None, 7, "QQ", "é", [], {}, {"entry": "", "proof": [7]}, [["QQ=="]]])
 def test_a_receipt_with_a_member_of_another_kind_is_malformed(
     archive: Archive, name: str, value: object
 ) -> None:
@@ -182,6 +206,7 @@ def test_a_changed_claim_is_refused_and_not_told(archive: Archive) -> None:
                 archive.log.policy(), NOW,
             )  # fmt: skip
         assert "nhs" not in str(error.value) and "case" not in str(error.value)
+        assert isinstance(error.value, Refuted), "a false disclosure is no damaged file"
 
 
 def test_a_record_of_a_day_to_come_is_no_evidence() -> None:
