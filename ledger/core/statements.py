@@ -27,12 +27,12 @@ from ledger.core.encoding import (
 )
 from ledger.core.entries import ENTRY_LIMIT, Coverage, Record, Registry, decode_entry, entry_hash
 from ledger.core.errors import Malformed, RuleBroken
-from ledger.core.iregexp import IRegexp
 from ledger.core.jose import integer, jwk, members, parse_jwk, sign_jws, split_jws, verify_jws
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.note import ED25519, MLDSA44, VerifierKey, parse_vkey
+from ledger.core.schemes import Scheme, check_canonical, parse_schemes
 from ledger.core.sdjwt import CLAIMS
-from ledger.core.texts import SCHEME_NAME, check_iris, check_language_map, check_origin, check_url
+from ledger.core.texts import check_iris, check_language_map, check_names, check_origin, check_url
 from ledger.core.vrf import check_key
 
 TYP: Final = "glassbook-registry+jws"
@@ -49,14 +49,6 @@ _SOURCE_MEMBERS: Final = (
     "seal_months", "key_service", "contact", "complaint", "since", "status",
 )  # fmt: skip
 _DATED_STATUSES: Final = ("retired", "revoked")
-
-
-@dataclass(frozen=True, slots=True)
-class Scheme:
-    """A kind of identifier: the pattern its canonical form matches, and a sentence about it per language."""
-
-    pattern: IRegexp
-    text: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +84,6 @@ class Charter:
     def check_subject(self, scheme: str, value: str) -> None:
         """RuleBroken unless `value` is in the canonical form of a scheme of this log; never names the value."""
         check_canonical(self.schemes, scheme, value)
-
-
-def check_canonical(schemes: Mapping[str, Scheme], scheme: str, value: str) -> None:
-    """RuleBroken unless `scheme` is one of `schemes` and `value` is in its canonical form."""
-    known = schemes.get(scheme)
-    if known is None:
-        raise RuleBroken("subject", "its scheme is not in the charter", rule="scheme")
-    if not known.pattern.matches(value):
-        raise RuleBroken("subject", f"not in the canonical form of {scheme}", rule="canonical-subject")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +195,7 @@ def parse_charter(raw: bytes, origin: str | None = None) -> Charter:
         ledger=parse_jwk(payload["ledger"], "charter ledger"),
         log_vkeys=_log_vkeys(payload["log_vkeys"], payload["origin"]),
         merge_delay_s=integer(payload["merge_delay_s"], "charter merge_delay_s"),
-        claims=_distinct(payload["claims"], CLAIMS, "charter claims", "claim of formats §3"),
+        claims=check_names(payload["claims"], CLAIMS, "charter claims", "claim of formats §3"),
         schemes=parse_schemes(payload["schemes"]),
         predecessor=_predecessor(payload["predecessor"], payload["origin"]),
         entry_hash=entry_hash(raw),
@@ -248,7 +231,7 @@ def parse_source(raw: bytes, index: int, charter: Charter) -> SourceVersion:
         system=check_language_map(payload["system"], f"{where} system"),
         key=parse_jwk(payload["key"], f"{where} key"),
         vrf=_vrf_keys(payload["vrf"], f"{where} vrf"),
-        schemes=_distinct(payload["schemes"], charter.schemes, f"{where} schemes", "scheme of the charter"),
+        schemes=check_names(payload["schemes"], charter.schemes, f"{where} schemes", "scheme of the charter"),
         activities=_activities(payload["activities"], f"{where} activities"),
         seal_months=integer(payload["seal_months"], f"{where} seal_months", high=2**16 - 1),
         key_service=check_url(payload["key_service"], f"{where} key_service"),
@@ -350,30 +333,6 @@ def _log_vkeys(value: Any, origin: str) -> tuple[VerifierKey, ...]:
     return vkeys
 
 
-def parse_schemes(value: Any) -> dict[str, Scheme]:
-    """`schemes` of a charter: each with its compiled pattern."""
-    if not isinstance(value, dict):
-        raise Malformed("charter schemes", "not an object of scheme names")
-    schemes = {}
-    for name, content in value.items():
-        if not SCHEME_NAME.fullmatch(name):
-            raise Malformed("charter schemes", "a name is not 1 to 32 characters of a-z, 0-9 and -")
-        where = f"charter scheme {name}"
-        found = members(content, where, ("pattern", "text"))
-        pattern = _pattern(found["pattern"], f"{where} pattern")
-        schemes[name] = Scheme(pattern, check_language_map(found["text"], f"{where} text"))
-    return schemes
-
-
-def _pattern(value: Any, where: str) -> IRegexp:
-    if not isinstance(value, str):
-        raise Malformed(where, "not a text")
-    try:
-        return IRegexp(value)
-    except Malformed as error:
-        raise Malformed(where, f"not an I-Regexp: {error.what}") from None
-
-
 def _predecessor(value: Any, origin: str) -> Predecessor | None:
     where = "charter predecessor"
     if value is None:
@@ -413,17 +372,6 @@ def _activities(value: Any, where: str) -> dict[int, Activity]:
             text=check_language_map(found["text"], f"{here} text"),
         )
     return activities
-
-
-def _distinct(value: Any, known: Sequence[str] | Mapping[str, Any], where: str, kind: str) -> tuple[str, ...]:
-    """`value`, if it is a list of names that are all known and each there once."""
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise Malformed(where, "not a list of names")
-    if not all(name in known for name in value):
-        raise RuleBroken(where, f"a name is no {kind}", rule="name")
-    if len(set(value)) != len(value):
-        raise Malformed(where, "a name stands twice")
-    return tuple(value)
 
 
 def _day(value: Any, where: str) -> int:

@@ -1,15 +1,18 @@
 """Texts that a statement may hold: origins, language maps, URLs and IRIs; the form of each, not its truth.
 
-{"en": "Driving licences", "cy": "Trwyddedau gyrru"}     a language map: BCP 47 tag → text
-https://keys.example.gov/   mailto:dpo@example.gov         URLs, with their scheme
+    {"en": "Driving licences", "cy": "Trwyddedau gyrru"}     a language map: BCP 47 tag → text
+    https://keys.example.gov/   mailto:dpo@example.gov         URLs, with their scheme
+
+Whoever shows them has to escape them; here nothing is changed.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Any, Final
 
-from ledger.core.errors import Malformed
+from ledger.core.errors import Malformed, RuleBroken
 
 SPACE_OR_CONTROL: Final = re.compile(
     "[\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]",
@@ -87,4 +90,15 @@ def check_iris(value: Any, where: str) -> tuple[str, ...]:
     for item in value:
         if not isinstance(item, str) or not _IRI.fullmatch(item) or SPACE_OR_CONTROL.search(item):
             raise Malformed(where, "an item is not an IRI with a scheme, like https://w3id.org/dpv#…")
+    return tuple(value)
+
+
+def check_names(value: Any, known: Container[str], where: str, kind: str) -> tuple[str, ...]:
+    """`value`, if it is a list of names that are all known and each there once."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise Malformed(where, "not a list of names")
+    if not all(name in known for name in value):
+        raise RuleBroken(where, f"a name is no {kind}", rule="name")
+    if len(set(value)) != len(value):
+        raise Malformed(where, "a name stands twice")
     return tuple(value)

@@ -15,8 +15,8 @@ from ledger.core.entries import Record, check_time, decode_entry, sign_record
 from ledger.core.errors import GlassbookError
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.merkle import leaf_hash
+from ledger.core.schemes import check_canonical
 from ledger.core.sdjwt import commitment, issue
-from ledger.core.statements import check_canonical
 from ledger.core.streams import StreamKey, alpha, open_envelope, parse_subject, seal_envelope, stream_key
 from ledger.core.vrf import evaluate
 from ledger.department.access import Access, Claims

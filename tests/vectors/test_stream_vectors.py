@@ -9,7 +9,7 @@ from ledger.core import vrf
 from ledger.core.entries import record_index_label
 from ledger.core.errors import Malformed, RuleBroken
 from ledger.core.iregexp import IRegexp
-from ledger.core.statements import check_canonical, parse_schemes
+from ledger.core.schemes import check_canonical, parse_schemes
 from ledger.core.streams import alpha, parse_subject, stream_key
 
 VECTORS = load("stream.json")
