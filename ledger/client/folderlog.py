@@ -78,6 +78,9 @@ class FolderLog:
     def envelopes(self, tokens: Sequence[bytes]) -> list[bytes | None] | None:
         return None
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     def _read(self, path: str, limit: int) -> bytes | None:
         try:
             return read_limited(self._folder / path, limit)

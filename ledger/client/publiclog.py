@@ -59,6 +59,9 @@ class PublicLog(Protocol):
         """The envelopes for these fetch tokens (32 bytes each) in order, None for a missing one;
         None for all where the log holds no envelopes (a folder)."""
 
+    def close(self) -> None:
+        """Let go of connections; nothing may be asked afterwards."""
+
 
 MAX_LABELS = 10_000  # of one request, interfaces.md
 MAX_CHECKPOINT = 1 << 20  # bytes, formats §6
