@@ -90,7 +90,10 @@ class Sequencer:
         """Read the log's end from the store.  Raises StoreUnusable when it does not fit its own hashes."""
         with self._store.read() as db:
             state = log.read_state(db)
-            edge = {t.level: log.read_tile(db, t.level, t.n, t.width) for t in edge_tiles(state.size)}
+            try:
+                edge = {t.level: log.read_tile(db, t.level, t.n, t.width) for t in edge_tiles(state.size)}
+            except LookupError as error:
+                raise StoreUnusable(f"{error}: restore a backup") from None
             if edge_root(state.size, edge) != state.root:
                 raise StoreUnusable("the stored tiles do not hash to the stored root: restore a backup")
             register = Register(self._origin)

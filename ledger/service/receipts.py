@@ -115,7 +115,7 @@ class Receipts:
             )
         except httpx.HTTPError as error:
             raise busy(f"the publisher does not answer ({type(error).__name__})", 2) from None
-        if answer.status_code == 404:
+        if answer.status_code == 503 and b"not-published" in answer.content[:1000]:
             return None
         if answer.status_code != 200:
             raise busy(f"the publisher answers {answer.status_code}", 2)

@@ -1,0 +1,30 @@
+"""One suite for every engine: a test that takes `store` runs once for each of ENGINES."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ledger.core.index import EMPTY
+from ledger.core.merkle import EMPTY_ROOT
+from ledger.store import Store, log
+
+ENGINES = ("sqlite",)
+
+
+@pytest.fixture(params=ENGINES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    assert request.param == "sqlite"
+    return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """A database with a log of size 0."""
+    store = Store.open(url, create=True)
+    with store.write() as db:
+        log.begin_log(db, log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0))
+    yield store
+    store.close()
