@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ledger.core.entries import Record, decode_entry, record_index_label, registry_index_label
 from ledger.core.errors import ProofRefuted, RuleBroken
-from ledger.core.index import check_index_proof
+from ledger.core.indexproof import check_index_proof
 from ledger.core.streams import StreamKey
 
 LAST_SEAL = 2**16 - 1

@@ -20,7 +20,7 @@ from ledger.core.claims import check_claims
 from ledger.core.encoding import b64encode, format_date
 from ledger.core.entries import Record, Registry, check_time, registry_index_label, signed_message
 from ledger.core.errors import BadSignature, Malformed, RuleBroken
-from ledger.core.index import check_index_proof
+from ledger.core.indexproof import check_index_proof
 from ledger.core.jose import parse_json
 from ledger.core.keys import verify_ed25519
 from ledger.core.note import good_signatures, parse_note

@@ -7,12 +7,7 @@
 The bits of a label are read most significant first. The root depends on the set of (label, index) pairs
 alone, never on their order or on how they are stored.
 
-A proof is written out as
-
-    u8 depth ‖ u8 has_leaf ‖ [label[32] ‖ u64 index] ‖ bitmap[ceil(depth/8)] ‖ siblings, deepest first
-
-and shows either that the label is there (and which entry it belongs to), or that its path ends in nothing
-or in another leaf. Source: docs/formats.md §5.
+What a proof looks like and how it is checked stands in indexproof.py. Source: docs/formats.md §5.
 
 Storage is given from outside. `PrefixTree` keeps the hashes of the top levels (by default 18, about 17 MiB)
 and asks an `IndexRows` for the labels below one node of the lowest of them: a *bucket*. A bucket of a tree
@@ -27,23 +22,33 @@ from itertools import repeat
 from struct import Struct
 from typing import NamedTuple, Protocol
 
-from ledger.core.errors import Malformed, ProofRefuted, RuleBroken
+from ledger.core.errors import Malformed, RuleBroken
+from ledger.core.indexproof import (
+    EMPTY,
+    MAX_DEPTH,
+    ROW,
+    Row,
+    check_index_proof,
+    format_index_proof,
+    leaf_hash,
+    node_hash,
+)
 
-EMPTY = bytes(32)
-"""Hash of a missing child and root of the empty index."""
+__all__ = [
+    "EMPTY",
+    "TOP_BITS",
+    "Bucket",
+    "IndexRows",
+    "MemoryRows",
+    "PrefixTree",
+    "Row",
+    "check_index_proof",
+]
 
 TOP_BITS = 18
 """Levels kept in memory unless told otherwise: 2^19 hashes of 32 bytes."""
 
-MAX_DEPTH = 255
-"""A leaf's depth is one byte of a proof."""
-
-_WHERE = "index proof"
-_ROW = Struct(">32sQ")  # label ‖ u64 index, as in the leaf
 _put_hash = Struct("32s").pack_into  # a third of the time of a slice assignment
-
-Row = tuple[bytes, int]
-"""A label of 32 bytes and the index of its entry in the log."""
 
 
 class IndexRows(Protocol):
@@ -70,16 +75,6 @@ class Bucket(NamedTuple):
     labels: int
 
 
-def leaf_hash(label: bytes, index: int) -> bytes:
-    """H(0x02 ‖ label ‖ u64 index)."""
-    return sha256(b"\x02" + label + index.to_bytes(8, "big")).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """H(0x03 ‖ left ‖ right)."""
-    return sha256(b"\x03" + left + right).digest()
-
-
 class MemoryRows:
     """All rows in memory, packed: about 75 bytes a label at a million, for audits and for folders."""
 
@@ -92,14 +87,14 @@ class MemoryRows:
         if bits != self.bits:
             raise ValueError(f"rows are packed under {self.bits} bits, not {bits}")
         get = self._packed.get
-        unpack = _ROW.iter_unpack
+        unpack = ROW.iter_unpack
         for prefix in prefixes:
             data = get(prefix)
             yield list(unpack(data)) if data else ()
 
     def add(self, rows: Sequence[Row]) -> None:
         """See `IndexRows`."""
-        packed, pack, shift = self._packed, _ROW.pack, 24 - self.bits
+        packed, pack, shift = self._packed, ROW.pack, 24 - self.bits
         for row in rows:
             prefix = int.from_bytes(row[0][:3], "big") >> shift
             data = packed.get(prefix)
@@ -115,7 +110,7 @@ class MemoryRows:
 
     def __iter__(self) -> Iterator[Row]:
         for prefix in sorted(self._packed):
-            yield from _ROW.iter_unpack(self._packed[prefix])
+            yield from ROW.iter_unpack(self._packed[prefix])
 
 
 class PrefixTree:
@@ -270,7 +265,7 @@ class PrefixTree:
                 # Below a top node with a lone leaf there is one row; below an inner bucket the walk goes on.
                 below, leaf = _walk_rows(rows[bucket], label, self._bits)
                 siblings = siblings + below
-            proofs.append(_format_proof(leaf, siblings))
+            proofs.append(format_index_proof(leaf, siblings))
         return proofs
 
     def _walk(self, label: bytes) -> tuple[list[bytes], int | None]:
@@ -379,72 +374,3 @@ def _walk_rows(rows: Sequence[Row], label: bytes, depth: int) -> tuple[list[byte
         siblings.append(_hash_rows(theirs, depth))
         rows = ours
     return siblings, rows[0] if rows else None
-
-
-def _format_proof(leaf: Row | None, siblings: Sequence[bytes]) -> bytes:
-    """Write a proof out; `siblings` are topmost first."""
-    depth = len(siblings)
-    bitmap = bytearray((depth + 7) // 8)
-    written = []
-    for number, sibling in enumerate(reversed(siblings)):
-        if sibling != EMPTY:
-            bitmap[number >> 3] |= 1 << (number & 7)
-            written.append(sibling)
-    head = bytes((depth, 0)) if leaf is None else bytes((depth, 1)) + _ROW.pack(*leaf)
-    return head + bitmap + b"".join(written)
-
-
-def check_index_proof(root: bytes, covers: int, label: bytes, proof: bytes) -> int | None:
-    """The index of the entry under `label`, or None when the proof shows that there is none.
-
-    `root` (32 bytes) and `covers` come from an index root that the caller trusts; `label` has 32 bytes.
-
-    Raises Malformed when the proof is not in the one way it can be written, ProofRefuted when it is, but does
-    not prove anything about this label under this root.
-    """
-    size = len(proof)
-    if size < 2:
-        raise Malformed(_WHERE, "cut short")
-    depth, has_leaf = proof[0], proof[1]
-    if has_leaf > 1:
-        raise Malformed(_WHERE, f"has_leaf is {has_leaf}, not 0 or 1")
-    at = 42 if has_leaf else 2
-    end = at + (depth + 7) // 8
-    if size < end:
-        raise Malformed(_WHERE, "cut short")
-    bitmap = int.from_bytes(proof[at:end], "little")
-    if bitmap >> depth:
-        raise Malformed(_WHERE, "padding bits of the bitmap are set")
-    if depth and not bitmap & 1:
-        raise Malformed(_WHERE, "the deepest sibling is empty, so the path is longer than it can be")
-    wanted = end + 32 * bitmap.bit_count()
-    if size != wanted:
-        raise Malformed(_WHERE, "cut short" if size < wanted else "trailing bytes")
-    key = int.from_bytes(label, "big")
-    found: int | None = None
-    digest = EMPTY
-    if has_leaf:
-        leaf_label = proof[2:34]
-        index = int.from_bytes(proof[34:42], "big")
-        if leaf_label == label:
-            found = index
-        elif (int.from_bytes(leaf_label, "big") ^ key) >> (256 - depth):
-            raise ProofRefuted(_WHERE, "the leaf is off the path of the label asked for")
-        if index >= covers:
-            raise ProofRefuted(_WHERE, f"entry {index} is not among the {covers} that the index root covers")
-        digest = sha256(b"\x02" + proof[2:42]).digest()
-    path = key >> (256 - depth)  # bit 0 is now the deepest step
-    for _ in range(depth):
-        if bitmap & 1:
-            sibling = proof[end : end + 32]
-            if sibling == EMPTY:
-                raise Malformed(_WHERE, "an empty sibling is written out")
-            end += 32
-        else:
-            sibling = EMPTY
-        digest = sha256(b"\x03" + (sibling + digest if path & 1 else digest + sibling)).digest()
-        bitmap >>= 1
-        path >>= 1
-    if digest != root:
-        raise ProofRefuted(_WHERE, "the root it leads to is not the index root")
-    return found

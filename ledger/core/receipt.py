@@ -19,7 +19,7 @@ from ledger.core.checkpoint import Checkpoint
 from ledger.core.encoding import b64decode, b64encode
 from ledger.core.entries import Entry, IndexRoot, decode_entry
 from ledger.core.errors import Malformed, ProofRefuted, RuleBroken
-from ledger.core.index import check_index_proof
+from ledger.core.indexproof import check_index_proof
 from ledger.core.jose import parse_json
 from ledger.core.merkle import HASH_BYTES, check_inclusion, leaf_hash, node_hash
 from ledger.core.policy import Opened, Policy
