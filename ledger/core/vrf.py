@@ -74,7 +74,8 @@ def beta_of(pi: bytes) -> bytes:
 def verify(public: bytes, alpha: bytes, pi: bytes) -> bytes:
     """Beta (64 bytes) of `alpha`, if `pi` proves it under the key `public` (32 bytes).
 
-    Malformed if the key or pi cannot be one, ProofRefuted if pi proves nothing about `alpha` (RFC 9381 §5.3).
+    Malformed if the key is none or pi has another length; ProofRefuted for every other answer that
+    RFC 9381 §5.3 calls INVALID, so that one altered bit of pi has one kind of result wherever it is.
     """
     check_key(public)
     if len(pi) != PROOF_BYTES:
@@ -82,9 +83,11 @@ def verify(public: bytes, alpha: bytes, pi: bytes) -> bytes:
     gamma, challenge = pi[:32], pi[32:48]
     c, s = int.from_bytes(challenge, "little"), int.from_bytes(pi[48:], "little")
     if s >= _ORDER:
-        raise Malformed("VRF proof", "s is not reduced modulo the group's order")
+        raise ProofRefuted("VRF proof", "s is not reduced modulo the group's order")
     if not crypto_core_ed25519_is_valid_point(gamma):
-        raise Malformed("VRF proof", "Gamma is not the canonical form of a point of the prime-order subgroup")
+        raise ProofRefuted(
+            "VRF proof", "Gamma is not the canonical form of a point of the prime-order subgroup"
+        )
     h = _encode_to_curve(public, alpha)
     u = crypto_core_ed25519_sub(_base(s), _multiply_key(c, public))
     v = crypto_core_ed25519_sub(_multiply(s, h), _multiply(c, gamma))

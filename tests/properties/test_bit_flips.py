@@ -10,7 +10,7 @@ from logfactory import DAY, LogFactory, TestSource
 
 from ledger.core import vrf
 from ledger.core.entries import Coverage, Record, decode_entry, signed_message
-from ledger.core.errors import GlassbookError
+from ledger.core.errors import GlassbookError, ProofRefuted
 from ledger.core.keys import verify_ed25519
 from ledger.core.sdjwt import parse_sd_jwt
 from ledger.core.statements import parse_charter, parse_source
@@ -54,7 +54,7 @@ def test_every_bit_of_a_vrf_proof_matters() -> None:
     public, pi = vrf.public_key(SEED), vrf.prove(SEED, ALPHA)
     vrf.verify(public, ALPHA, pi)
     for flipped in flips(pi):
-        with pytest.raises(GlassbookError):
+        with pytest.raises(ProofRefuted):
             vrf.verify(public, ALPHA, flipped)
 
 
