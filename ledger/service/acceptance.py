@@ -99,6 +99,10 @@ class Acceptance:
                 self._checkers, check_submissions, self._view, submissions, now
             )
             if not checked.candidates:
+                # Nothing to write, so no transaction will notice a register that another process added to.
+                await loop.run_in_executor(self._checkers, self.refresh)
+                if self._view is not checked.view:
+                    continue
                 return [checked.refusals[place] for place in range(checked.total)]
             future: asyncio.Future[list[Outcome] | None] = loop.create_future()
             self._waiting.append((checked, future))
