@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import structlog
@@ -13,10 +15,11 @@ import typer
 
 from ledger.core.entries import Registry, decode_entry
 from ledger.core.errors import GlassbookError
-from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey, PrivateKey, parse_private_key
+from ledger.core.keys import MLDSA44PrivateKey
 from ledger.core.note import ED25519, VerifierKey, parse_vkey
 from ledger.core.registry import Register
 from ledger.files import FileRefused, read_limited, read_private, write_atomic
+from ledger.keyfiles import LOG_ED25519, LOG_MLDSA44, ask_passphrase, read_ed25519, read_key, read_passphrase
 from ledger.logs import configure_logs
 from ledger.settings import Settings, SettingsRefused, read_settings
 from ledger.store import Store, StoreBusy, StoreUnusable
@@ -53,7 +56,7 @@ def run(
     """Publish what is sequenced, and serve it, until SIGINT or SIGTERM."""
     try:
         settings = read_settings(home)
-        passphrase = read_private(passphrase_file).rstrip(b"\n") if passphrase_file else None
+        passphrase = read_passphrase(passphrase_file) if passphrase_file else None
         signer = read_signer(settings, passphrase)
         store = Store.open(settings.database)
         bound = listen(settings)
@@ -118,25 +121,18 @@ def log_vkeys(store: Store, origin: str) -> tuple[VerifierKey, VerifierKey]:
 
 
 def read_signer(settings: Settings, passphrase: bytes | None) -> LogSigner:
-    """Both keys of the log from `keys/`. Raises FileRefused, Malformed, OSError."""
-    ed25519 = _read_key(settings.keys / "log.ed25519.key", passphrase)
-    mldsa = _read_key(settings.keys / "log.mldsa44.key", passphrase)
-    if not isinstance(ed25519, Ed25519PrivateKey) or not isinstance(mldsa, MLDSA44PrivateKey):
-        raise FileRefused(f"{settings.keys}: log.ed25519.key and log.mldsa44.key hold keys of another kind")
-    return LogSigner(settings.origin, ed25519, mldsa)
+    """Both keys of the log from `keys/`; asks for their passphrase once, at the terminal, when it is not
+    given.
 
-
-def _read_key(path: Path, passphrase: bytes | None) -> PrivateKey:
-    pem = read_private(path)
-    if b"ENCRYPTED" not in pem:
-        return parse_private_key(pem, None, str(path))
-    if passphrase is None:
-        if not sys.stdin.isatty():
-            raise FileRefused(
-                f"{path}: needs its passphrase; give --passphrase-file, or run it at a terminal"
-            )
-        passphrase = typer.prompt(f"Passphrase of {path}", hide_input=True, err=True).encode()
-    return parse_private_key(pem, passphrase, str(path))
+    Raises FileRefused, Malformed, OSError.
+    """
+    first, second = settings.keys / LOG_ED25519, settings.keys / LOG_MLDSA44
+    if passphrase is None and b"ENCRYPTED" in read_private(first):
+        passphrase = ask_passphrase("Passphrase of the log's keys: ")
+    mldsa = read_key(second, passphrase)
+    if not isinstance(mldsa, MLDSA44PrivateKey):
+        raise FileRefused(f"{second}: not an ML-DSA-44 key; this file belongs elsewhere")
+    return LogSigner(settings.origin, read_ed25519(first, passphrase), mldsa)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -194,10 +190,18 @@ def publish_and_serve(settings: Settings, signer: LogSigner, store: Store, bound
         limit_concurrency=500,
         timeout_graceful_shutdown=5,
     )
+    server = uvicorn.Server(config)
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn raises a signal anew when it has ended; without these the process would be gone before the loop has.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
     for thread in threads:
         thread.start()
     try:
-        uvicorn.Server(config).run(sockets=[bound])
+        server.run(sockets=[bound])
     finally:
         stop.set()
         threads[0].join()

@@ -169,12 +169,12 @@ def public_app(site: Site) -> ASGIApp:
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]
-    return OpenToAll(
-        Starlette(
-            routes=routes,
-            exception_handlers={Refused: _refused, HTTPException: _http_error, Exception: _internal},
-        )
+    app = Starlette(
+        routes=routes,
+        exception_handlers={Refused: _refused, HTTPException: _http_error, Exception: _internal},
     )
+    app.router.redirect_slashes = False  # one address for each thing
+    return OpenToAll(app)
 
 
 class OpenToAll:

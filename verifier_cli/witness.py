@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sqlite3
 import stat
@@ -40,6 +41,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -356,7 +358,15 @@ def serve(file: WitnessFile, listen: tuple[str, int]) -> None:
     config = uvicorn.Config(
         witness_app(file), access_log=False, log_level="warning", lifespan="off", limit_concurrency=200
     )
-    uvicorn.Server(config).run(sockets=[bound])
+    server = uvicorn.Server(config)
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn raises a signal anew when it has ended; without these the file would never be closed.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    server.run(sockets=[bound])
 
 
 def witness(

@@ -1,4 +1,5 @@
-"""An operator's folder with a real database, sequencer, publisher and witness, for tests that break one of them."""
+"""An operator's folder with a real database, sequencer, publisher and witness, for tests that break one of
+them."""
 
 from __future__ import annotations
 
@@ -183,8 +184,8 @@ class SmallLog:
 def walk(folder: Path, policy: Policy, now: int) -> list[bytes]:
     """Audit a published folder without any code of the publisher: all entries of the published checkpoint.
 
-    Reads the checkpoint under the policy, every entry bundle by the paths of tlog-tiles, every hash tile, and holds
-    them against each other and against the root.
+    Reads the checkpoint under the policy, every entry bundle by the paths of tlog-tiles, every hash tile,
+    and holds them against each other and against the root.
     """
     opened = policy.open((folder / "checkpoint").read_bytes(), now)
     size, root = opened.checkpoint.size, opened.checkpoint.root

@@ -1,7 +1,8 @@
-"""Every write of a round fails once, before or after it took effect; then the same process goes on, or a new one.
+"""Every write of a round fails once, before or after it took effect; then the same process goes on, or a
+new one.
 
-Whatever happens, readers see a whole log at every moment, nothing inconsistent is signed, and in the end all is
-published.
+Whatever happens, readers see a whole log at every moment, nothing inconsistent is signed, and in the end
+all is published.
 """
 
 from __future__ import annotations
