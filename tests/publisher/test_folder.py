@@ -97,7 +97,7 @@ def test_a_failing_call_leaves_only_whole_files(
             calls += 1
             if calls == fail_at + 1:  # noqa: B023
                 raise OSError(errno.ENOSPC, "No space left on device")
-            return original(*arguments, **named)  # type: ignore[call-overload]
+            return original(*arguments, **named)  # type: ignore[operator]
 
         with monkeypatch.context() as patch:
             patch.setattr(os, name, failing)

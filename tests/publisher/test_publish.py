@@ -9,6 +9,7 @@ from smalllog import NOW, Clock, SmallLog, walk
 
 from publisher import run
 from publisher.policy import PolicyRefused
+from publisher.recovery import Superseded
 from publisher.signing import SigningRefused
 
 
@@ -172,7 +173,7 @@ def test_another_publisher_that_signed_meanwhile_is_noticed(small: SmallLog) -> 
     small.append(3)
     assert second.round()
     small.append(3)
-    with pytest.raises(run.Superseded):
+    with pytest.raises(Superseded):
         first.round()
     assert first.round()
     assert len(walk(small.public, small.policy(), NOW)) == 10
