@@ -195,7 +195,7 @@ class LogFactory:
     def access(
         self,
         source: TestSource,
-        subject: str = "nhs:9434765919",
+        person: str = "nhs:9434765919",
         *,
         day: int = DAY,
         activity: int = 1,
@@ -204,13 +204,13 @@ class LogFactory:
         key: Ed25519PrivateKey | None = None,
         **claims: Any,
     ) -> int:
-        """Record one access under the subject's next number; returns the entry's index. A claim given as None is
+        """Record one access under the person's next number; returns the entry's index. A claim given as None is
         left out."""
         epoch = year_of(day)
-        place = (epoch, seal, subject)
+        place = (epoch, seal, person)
         n = source.counters[place] = source.counters.get(place, 0) + 1
-        stream = self.stream(source, subject, epoch, seal)
-        all_claims = default_claims(subject, day, 0 if seal else activity) | claims
+        stream = self.stream(source, person, epoch, seal)
+        all_claims = default_claims(person, day, 0 if seal else activity) | claims
         opened = {name: value for name, value in all_claims.items() if value is not None}
         signing = key or source.key
         sd_jwt = issue(self.origin, source.number, epoch, opened, signing)

@@ -81,6 +81,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     owner: "LogServer"
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A reader that hangs up in the middle is what some tests are about."""
+
 
 class LogServer:
     """Serves what `log` is at the moment of the last `refresh`."""
@@ -90,6 +93,7 @@ class LogServer:
         self.wrong: dict[str, Override] = {}
         self.request_lines: list[str] = []
         self._timestamp = timestamp
+        self.files: dict[str, bytes] = {}
         self.refresh()
         self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.owner = self
@@ -97,7 +101,8 @@ class LogServer:
 
     def refresh(self) -> None:
         """Publish what the log has become."""
-        self.files = self.log.files() if self._timestamp is None else self.log.files(self._timestamp)
+        # What was published before stays, as tlog-tiles asks of partial tiles.
+        self.files |= self.log.files() if self._timestamp is None else self.log.files(self._timestamp)
         self.note = self.files["checkpoint"]
 
     @property

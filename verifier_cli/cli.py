@@ -10,12 +10,13 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from ledger.client.publiclog import Moved, PublicLog, Unreachable, open_log
+from ledger.client.publiclog import ClosableLog, Moved, Unreachable, open_log
 from ledger.core.errors import GlassbookError, Malformed, Refuted
 from ledger.core.policy import Policy, parse_policy
 from ledger.files import FileRefused, read_limited
@@ -130,10 +131,9 @@ def mine(
 
         wish = None if evidence_to is None else Wish(evidence_to, tuple(entry or ()), _claims(opened))
         files = [(str(path), _read(path)) for path in keys]
-        with Progress(as_json) as progress:
-            return mine_command(
-                _log(log, progress), _policy(policy), files, _now(), lang, wish, state, progress
-            )
+        trusted = _policy(policy)
+        with Progress(as_json) as progress, closing(_log(log, progress)) as source:
+            return mine_command(source, trusted, files, _now(), lang, wish, state, progress)
 
     _run("mine", as_json, work)
 
@@ -156,7 +156,9 @@ def consistency(
         from verifier_cli.consistency import consistency_command
 
         earlier = None if since is None else (str(since), _read(since, 1 << 20))
-        return consistency_command(_log(log), _policy(policy), _now(), earlier, state)
+        trusted = _policy(policy)
+        with closing(_log(log)) as source:
+            return consistency_command(source, trusted, _now(), earlier, state)
 
     _run("consistency", as_json, work)
 
@@ -183,8 +185,9 @@ def audit(
     def work() -> Outcome:
         from verifier_cli.audit import audit_command
 
-        with Progress(as_json) as progress:
-            return audit_command(_log(log), _policy(policy), _now(), since, jobs, state, progress)
+        trusted = _policy(policy)
+        with Progress(as_json) as progress, closing(_log(log)) as source:
+            return audit_command(source, trusted, _now(), since, jobs, state, progress)
 
     _run("audit", as_json, work)
 
@@ -212,7 +215,9 @@ def show_entry(
         if index is None:
             return show_file(_read(Path(what)), lang)
         assert policy is not None and log is not None
-        return show_index(_log(log), _policy(policy), index, _now(), lang)
+        trusted = _policy(policy)
+        with closing(_log(log)) as source:
+            return show_index(source, trusted, index, _now(), lang)
 
     _run("show", as_json, work)
 
@@ -256,7 +261,7 @@ def _policy(path: Path) -> Policy:
     return parse_policy(text)
 
 
-def _log(where: str, progress: "Progress | None" = None) -> PublicLog:
+def _log(where: str, progress: Progress | None = None) -> ClosableLog:
     return open_log(where, None if progress is None else progress.reading)
 
 

@@ -59,15 +59,19 @@ class PublicLog(Protocol):
         """The envelopes for these fetch tokens (32 bytes each) in order, None for a missing one;
         None for all where the log holds no envelopes (a folder)."""
 
+
+class ClosableLog(PublicLog, Protocol):
+    """A log that holds connections or files; `contextlib.closing` fits it."""
+
     def close(self) -> None:
-        """Let go of connections; nothing may be asked afterwards."""
+        """Let go of them; nothing may be asked afterwards."""
 
 
 MAX_LABELS = 10_000  # of one request, interfaces.md
 MAX_CHECKPOINT = 1 << 20  # bytes, formats §6
 
 
-def open_log(where: str, progress: Callable[[int, int], None] | None = None) -> PublicLog:
+def open_log(where: str, progress: Callable[[int, int], None] | None = None) -> ClosableLog:
     """A log by its URL (`http://`, `https://`) or by the folder it is published to.
 
     `progress(done, all)` is called with numbers of entries while the index of a folder is built.
