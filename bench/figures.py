@@ -59,10 +59,10 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         return {
             "cores": cores_given(),
-            "raw": [{"pynacl": round(raw.pynacl), "cryptography": round(raw.cryptography)} for raw in self.raws],
-            "figures": [
-                {**asdict(figure), "reached": figure.reached} for figure in self.figures
+            "raw": [
+                {"pynacl": round(raw.pynacl), "cryptography": round(raw.cryptography)} for raw in self.raws
             ],
+            "figures": [{**asdict(figure), "reached": figure.reached} for figure in self.figures],
         }
 
     def print(self, console: Console) -> None:

@@ -43,7 +43,9 @@ def measure(report: Report, scale: float) -> None:
         )
     report.add(Figure("index: start-up", opened["start_s"], "s", target=2.0, at_least=False))
     report.add(Figure("index: resident", opened["resident_mib"], "MiB", target=300, at_least=False))
-    report.add(Figure("index: one proof, slowest of 200", opened["proof_ms"], "ms", target=5.0, at_least=False))
+    report.add(
+        Figure("index: one proof, slowest of 200", opened["proof_ms"], "ms", target=5.0, at_least=False)
+    )
 
 
 def _build(url: str, count: int) -> float:

@@ -64,7 +64,14 @@ class BenchSource:
     def record(self, label: bytes, commitment: bytes) -> bytes:
         """A signed record of 146 bytes."""
         return sign_record(
-            ORIGIN, self.key, source=self.number, day=DAY, seal=0, activity=1, label=label, commitment=commitment
+            ORIGIN,
+            self.key,
+            source=self.number,
+            day=DAY,
+            seal=0,
+            activity=1,
+            label=label,
+            commitment=commitment,
         )
 
 
@@ -173,5 +180,3 @@ def _write(folder: Path, tile: Tile, content: bytes) -> None:
     path = folder / tile.path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-
-

@@ -23,7 +23,7 @@ from ledger.core.keysfile import StreamSecret
 from ledger.core.merkle import leaf_hash, node_hash
 from ledger.core.policy import parse_policy
 from ledger.core.sdjwt import commitment, issue
-from ledger.core.streams import StreamKey, alpha, seal_envelope, stream_key
+from ledger.core.streams import alpha, seal_envelope, stream_key
 from ledger.core.tiles import ENTRIES, Tile, encode_bundle
 from ledger.core.vrf import prove, public_key, verify
 from verifier_cli.lookup import fetch_details, locate, open_streams, read_details, read_records
@@ -119,8 +119,6 @@ def _person(count: int) -> tuple[MemoryLog, list[StreamSecret]]:
         envelopes[stream.deposited(n)] = seal_envelope(stream, n, sd_jwt, secrets.token_bytes(12))
     built.close()
     return MemoryLog(built, envelopes), keys
-
-
 
 
 def _claims(n: int) -> dict[str, object]:

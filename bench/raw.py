@@ -1,7 +1,8 @@
 """The yardstick: how many Ed25519 verifications a second this machine can do, now.
 
-Machines differ and are noisy, so every figure of the benchmark is a ratio to *raw*, measured just before and just after it:
-the faster of PyNaCl's and cryptography's verification of 128-byte messages, one thread for each core given to the process.
+Machines differ and are noisy, so every figure of the benchmark is a ratio to *raw*, measured just before and
+just after it: the faster of PyNaCl's and cryptography's verification of 128-byte messages, one thread for
+each core given to the process.
 """
 
 from __future__ import annotations

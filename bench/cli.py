@@ -1,0 +1,48 @@
+"""`glassbook bench`: measures what docs/performance.md claims, on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench import audit, index, ingest, lookup
+from bench.figures import Report
+
+app = typer.Typer(
+    help="Measure ingest, audit, lookup and index, each as a ratio to raw Ed25519 verification."
+)
+
+PARTS: dict[str, Callable[[Report, float], None]] = {
+    "ingest": ingest.measure,
+    "audit": audit.measure,
+    "lookup": lookup.measure,
+    "index": index.measure,
+}
+
+
+@app.callback(invoke_without_command=True)
+def bench(
+    part: Annotated[
+        list[str] | None, typer.Option(help=f"Only this part, may be given again: {', '.join(PARTS)}.")
+    ] = None,
+    scale: Annotated[
+        float, typer.Option(min=0.001, help="Size of the load, 1 is what the targets are for.")
+    ] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run the benchmark and print each figure, its ratio to raw, and whether its target is reached."""
+    unknown = sorted(set(part or ()) - set(PARTS))
+    if unknown:
+        raise typer.BadParameter(f"no part called {unknown[0]}; there are {', '.join(PARTS)}")
+    progress, report = Console(stderr=True), Report()
+    for name in part or PARTS:
+        with progress.status(f"measuring {name}"):
+            PARTS[name](report, scale)
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+    else:
+        report.print(Console())
