@@ -118,7 +118,9 @@ def init(
         typer.Option(metavar="YEAR|FIRST-LAST", help="Years of accesses; this one and the next."),
     ] = None,
     passphrase_file: PassphraseFile = None,
-    unencrypted: Annotated[bool, typer.Option(help="Keys without a passphrase, mode 0600.")] = False,
+    unencrypted: Annotated[
+        bool, typer.Option("--no-passphrase", help="Leave the keys unencrypted, mode 0600.")
+    ] = False,
 ) -> None:
     """Make keys, settings and the statement that the registrar signs."""
     with faults(folder.parent):
@@ -151,7 +153,9 @@ def epochs(
     ],
     folder: HomeFolder = HERE,
     passphrase_file: PassphraseFile = None,
-    unencrypted: Annotated[bool, typer.Option(help="Keys without a passphrase, mode 0600.")] = False,
+    unencrypted: Annotated[
+        bool, typer.Option("--no-passphrase", help="Leave the keys unencrypted, mode 0600.")
+    ] = False,
 ) -> None:
     """Make VRF keys for more years, and a new statement for the registrar to sign."""
     with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:

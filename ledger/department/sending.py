@@ -76,8 +76,8 @@ class Sender:
             if self.clock() - since > self.patience + wish:
                 raise CannotGoOn(
                     "receipts",
-                    f"{counts.owed} records have no receipt yet, and nothing moved for {self.patience:.0f} s; they stay "
-                    "in the outbox. Is the publisher running, and does it reach its witnesses?",
+                    f"{counts.owed} records have no receipt yet, and nothing moved for {self.patience:.0f} s; they "
+                    "stay in the outbox. Is the publisher running, and does it reach its witnesses?",
                 )
             self.sleep(max(wish, PAUSE))
 

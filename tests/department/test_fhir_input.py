@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fhirevents import bundle, ndjson, r4, r5
 
 from ledger.department.access import Fate, Outcome
 from ledger.department.importers import source as source_module
 from ledger.department.importers.fhir import read_fhir
 from ledger.department.mapping import default_mapping, parse_mapping
-
-from .events import bundle, ndjson, r4, r5
 
 
 def read(tmp_path: Path, data: bytes, name: str = "log.json") -> list[Outcome]:

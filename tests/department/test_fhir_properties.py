@@ -6,14 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from fhirevents import bundle, ndjson, r4, r5
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.department.access import Fate, Summary
 from ledger.department.importers.fhir import read_fhir
 from ledger.department.mapping import default_mapping
-
-from .events import bundle, ndjson, r4, r5
 
 NAMES = sorted(
     {*r4(), *r5(), "event", "contained", "entry", "resource", "reference", "what", "who", "coding", "query"}
@@ -64,7 +63,7 @@ def summary_of(data: bytes, name: str) -> Summary:
     return summary
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(values | bent_events(), max_size=4), st.sampled_from([bundle, ndjson]), st.booleans())
 def test_some_json_raises_or_is_not_counted(resources: list[Any], pack: Any, packed: bool) -> None:
     data = pack(*resources)
@@ -73,13 +72,13 @@ def test_some_json_raises_or_is_not_counted(resources: list[Any], pack: Any, pac
     assert nested or summary.events == max(len(resources), pack is ndjson)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["x.json", "x.ndjson"]))
 def test_some_bytes_raise(data: bytes, name: str) -> None:
     assert summary_of(data, name).events >= 1
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_cut_or_altered_bundle_raises_or_is_silent(data: st.DataObject) -> None:
     whole = bytearray(bundle(r4(), r5()))
