@@ -71,29 +71,58 @@ class Stage:
         else:
             self.console.print(Text(" " * indent) + text)
 
-    def run(self, *command: str, expect: int = 0, quiet: bool = False, told: bool = True) -> str:
+    def command(self, line: str) -> None:
+        """A command line, as it is typed."""
+        self._print(Text("$ " + line, style="bold"), 2)
+
+    def run(self, *command: str, expect: int = 0, quiet: bool = False, shown: Sequence[str] = ()) -> str:
         """Run one of the product's own commands in the folder, showing it as it is typed.
 
-        `quiet` keeps its output to itself and returns it. Raises DemoFailed when it exits otherwise than `expect`.
+        `quiet` keeps its output to itself and returns it. `shown` stands for the files named, where they are too many
+        to read. Raises DemoFailed when it exits otherwise than `expect`.
         """
-        if told:
-            self._print(Text("$ " + shlex.join(command), style="bold"), 2)
+        self.command(self._shortened(command, shown) if shown else shlex.join(command))
         sys.stdout.flush()
-        done = subprocess.run(
+        process = self._start(command, captured=quiet)
+        output, errors = process.communicate()
+        self._check(command, process.returncode, expect, (output or "") + (errors or ""))
+        if expect:
+            self._print(Text(f"exit code {process.returncode}", style="bold red"), 2)
+        return output or ""
+
+    def run_together(self, commands: Sequence[Sequence[str]], quiet: bool = False) -> None:
+        """Run several commands at once; each is shown with its output as if they had run in order."""
+        processes = [self._start(command, captured=True) for command in commands]
+        for command, process in zip(commands, processes, strict=True):
+            self.command(shlex.join(command))
+            output, errors = process.communicate()
+            self._check(command, process.returncode, 0, output + errors)
+            if not quiet:
+                for line in (output + errors).splitlines():
+                    self._print(Text(line), 0)
+
+    def _start(self, command: Sequence[str], captured: bool) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [program(command[0]), *command[1:]],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if quiet else None,
-            stderr=subprocess.PIPE if quiet else None,
+            stdout=subprocess.PIPE if captured else None,
+            stderr=subprocess.PIPE if captured else None,
             text=True,
         )
-        if done.returncode != expect:
-            output = f"\n{done.stdout or ''}{done.stderr or ''}".rstrip()
-            raise DemoFailed(f"{shlex.join(command)}: exit code {done.returncode}, expected {expect}{output}")
-        if expect:
-            self._print(Text(f"exit code {done.returncode}", style="bold red"), 2)
-        return done.stdout or ""
+
+    @staticmethod
+    def _check(command: Sequence[str], code: int, expected: int, output: str) -> None:
+        if code != expected:
+            raise DemoFailed(
+                f"{shlex.join(command)}: exit code {code}, expected {expected}\n{output}".rstrip()
+            )
+
+    @staticmethod
+    def _shortened(command: Sequence[str], shown: Sequence[str]) -> str:
+        kept = [word for word in command if not word.endswith((".json", ".gz"))]
+        return " ".join([shlex.join(kept), *shown])
 
     def seconds(self) -> int:
         """Whole seconds since the demo began."""
@@ -104,11 +133,3 @@ def program(name: str) -> str:
     """The command of that name beside this Python: the one that belongs to this installation."""
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else name
-
-
-def plural(number: int, one: str, many: str = "") -> str:
-    """`1 record`, `2 records`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-__all__: Sequence[str] = ("DemoFailed", "Stage", "plural", "program")
