@@ -23,10 +23,12 @@ from pathlib import Path
 from bench.figures import Figure, Report
 from bench.logs import bench_source
 from bench.operator import Operator
+from ledger.client.urllog import UrlLog
+from ledger.client.view import View
 from ledger.core.encoding import b64encode
-from ledger.core.merkle import leaf_hash
+from ledger.core.entries import decode_entry
 from ledger.core.policy import Opened
-from ledger.core.receipt import check_receipt, parse_receipt
+from ledger.core.receipt import check_receipt
 
 RECORDS = 60_000
 BATCH = 1000
@@ -64,11 +66,14 @@ class Checkpoints:
             time.sleep(LOOK_S)
             self.newest = self._open(self._file.read_bytes())
 
-    def check(self, receipt: bytes) -> None:
-        """Check a receipt; the checkpoint in it is verified unless it was already."""
-        parsed = parse_receipt(receipt)
-        known = self._open(parsed.proof.checkpoint)
-        check_receipt(parsed, self._policy, int(time.time()), known)
+    def check_receipts(self, public: str, entries: Sequence[bytes]) -> None:
+        """Make a receipt of each entry from the published log, as a department does, and check it."""
+        now = int(time.time())
+        view = View.open(UrlLog(f"http://{public}"), self._policy, now)
+        for receipt in view.receipts([label for raw in entries if (label := decode_entry(raw).index_label)]):
+            if receipt is None:
+                raise RuntimeError("an entry that was published has no receipt")
+            check_receipt(receipt, self._policy, now, view.opened)
 
 
 def measure(report: Report, scale: float) -> None:
@@ -87,8 +92,7 @@ def measure(report: Report, scale: float) -> None:
             sending.start()
             checkpoints.wait_until(size + count)
             sending.join()
-            for entry in entries[::RECEIPTS_OF]:
-                checkpoints.check(_receipt(operator.ledger, entry))
+            checkpoints.check_receipts(operator.public, entries[::RECEIPTS_OF])
             rate = count / (time.perf_counter() - started)
             report.add(
                 Figure(f"ingest: {count:,} entries, HTTP to published", rate, "entries/s", ratio(rate), 0.35)
@@ -137,14 +141,3 @@ def _send(address: str, waiting: queue.SimpleQueue[bytes]) -> None:
             time.sleep(float(response.headers.get("Retry-After", "1")))
         if answer.count(b'"accepted"') != BATCH:
             raise RuntimeError(f"the ledger did not accept every entry of a batch: {answer[:300]!r}")
-
-
-def _receipt(address: str, entry: bytes) -> bytes:
-    connection = http.client.HTTPConnection(address, timeout=60)
-    connection.request("GET", f"/v1/receipts/{leaf_hash(entry).hex()}")
-    response = connection.getresponse()
-    receipt = response.read()
-    connection.close()
-    if response.status != 200:
-        raise RuntimeError(f"no receipt of a published entry: the ledger answered {response.status}")
-    return receipt
