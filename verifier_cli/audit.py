@@ -84,7 +84,7 @@ def audit_log(view: View, jobs: int, since: int = 0, progress: Progress | None =
     replay = Replay(view.opened.checkpoint.origin, view.now if newest is None else newest, view.size)
     found = Audit(view, since, replay, by_clock=newest is None)
     published = _Published(view)
-    with SignaturePool(replay.origin, jobs) as pool:
+    with SignaturePool(replay.origin, jobs, view.size - since) as pool:
         try:
             for entries, tiles in _chunks(view):
                 published.compare(entries, tiles)

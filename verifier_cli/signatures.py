@@ -7,7 +7,7 @@ of the check itself. How long an entry is, its kind says: only records and cover
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 from ledger.core.entries import COVERAGE_BYTES, RECORD, RECORD_BYTES, signed_message
@@ -15,17 +15,26 @@ from ledger.core.keys import verify_ed25519
 from ledger.core.replay import Job
 
 KEY_BYTES = 32
+WORTH_PROCESSES = 20_000
+"""Signatures from which on processes are started: they take as long to start as these to check."""
 BATCHES_AHEAD = 3
 """Batches a process that may be under way: more would only fill memory."""
 
 
 class SignaturePool:
-    """Checks batches in `jobs` processes and gives the answers back in the order of the batches."""
+    """Checks batches in `jobs` processes and gives the answers back in the order of the batches.
 
-    def __init__(self, origin: str, jobs: int) -> None:
+    `expected` is how many signatures there will be about: for a few, threads are quicker than starting processes.
+    """
+
+    def __init__(self, origin: str, jobs: int, expected: int) -> None:
         self._origin = origin
-        # Spawned, not forked: the parent has threads. They start while the parent reads the log.
-        self._pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+        self._pool: Executor
+        if expected < WORTH_PROCESSES:
+            self._pool = ThreadPoolExecutor(jobs)
+        else:
+            # Spawned, not forked: the parent has threads. They start while the parent reads the log.
+            self._pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
         self._limit = BATCHES_AHEAD * jobs
         self._running: deque[tuple[list[int], Future[list[int]]]] = deque()
 
