@@ -1,0 +1,28 @@
+"""Signatures checked elsewhere come back for the right leaves, in the order of the batches."""
+
+import pytest
+from logfactory import DAY, LogFactory
+
+from ledger.core.replay import Job
+from verifier_cli.signatures import WORTH_PROCESSES, SignaturePool
+
+
+@pytest.mark.parametrize("expected", [0, WORTH_PROCESSES])
+def test_bad_signatures_are_named_by_leaf_in_threads_and_in_processes(expected: int) -> None:
+    log = LogFactory()
+    source = log.add_source()
+    jobs: list[Job] = [
+        (index, source.key.public, log.entries[index])
+        for index in [*(log.access(source) for _ in range(20)), log.coverage(source, DAY, 20)]
+    ]
+    for place in (3, 17, 20):
+        index, key, raw = jobs[place]
+        jobs[place] = (index, key, raw[:-1] + bytes((raw[-1] ^ 1,)))
+    with SignaturePool(log.origin, 2, expected) as pool:
+        answers = []
+        for start in (0, 7, 14):
+            pool.submit(jobs[start : start + 7])
+            answers += list(pool.answers())
+        pool.submit([])
+        answers += list(pool.answers(all_of_them=True))
+    assert answers == [[jobs[3][0]], [], [jobs[17][0], jobs[20][0]], []]
