@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +22,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ledger.service import openapi
 from ledger.service.acceptance import CLOCK_TOLERANCE_S, Acceptance, Accepted, Duplicate, Outcome
@@ -161,28 +164,62 @@ def _json(value: object, status: int) -> Response:
     return Response(_encode(value), status, media_type="application/json")
 
 
+class _FaultsAnswered:
+    """The outermost layer: a fault of ours is answered with 500, and logged by its kind and place alone.
+
+    The server below would log the exception's text, and nobody knows what is in that.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            _log.error(
+                "failed", error=type(error).__name__, file=Path(place.filename).name, line=place.lineno
+            )
+            if not begun:
+                refusal = Refusal("internal", "the fault is the ledger's; ask again what became of this")
+                await _answer(refusal, 500)(scope, receive, send)
+
+
+def _answer(refusal: Refusal, status: int, retry_after_s: int | None = None) -> Response:
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    if status == 415:
+        headers["Accept-Encoding"] = "identity"  # RFC 9110 §12.5.3, in answers
+    return Response(_encode(refusal.problem() | {"status": status}), status, headers, MEDIA_TYPE)
+
+
 def _answer_problems(app: FastAPI) -> None:
-    def answer(refusal: Refusal, status: int, retry_after_s: int | None = None) -> Response:
-        headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-        if status == 415:
-            headers["Accept-Encoding"] = "identity"  # RFC 9110 §12.5.3, in answers
-        return Response(_encode(refusal.problem() | {"status": status}), status, headers, MEDIA_TYPE)
+    app.add_middleware(_FaultsAnswered)
 
     @app.exception_handler(RequestRefused)
     async def refused(_request: Request, error: RequestRefused) -> Response:
         if error.refusal.code == "busy":
             _log.warning("busy", why=error.refusal.detail)
-        return answer(error.refusal, error.status, error.retry_after_s)
+        return _answer(error.refusal, error.status, error.retry_after_s)
 
     @app.exception_handler(StoreBusy)
     async def store_busy(_request: Request, error: StoreBusy) -> Response:
         _log.warning("busy", why=str(error))
-        return answer(Refusal("busy", str(error)), 503, 1)
+        return _answer(Refusal("busy", str(error)), 503, 1)
 
     @app.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> Response:
         code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
-        response = answer(Refusal(code, TITLES[code][1]), error.status_code)
+        response = _answer(Refusal(code, TITLES[code][1]), error.status_code)
         for name, value in (error.headers or {}).items():
             response.headers[name] = value
         return response
@@ -190,6 +227,6 @@ def _answer_problems(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(_request: Request, error: Exception) -> Response:
         _log.error("failed", error=type(error).__name__)
-        return answer(
+        return _answer(
             Refusal("internal", "the fault is the ledger's; nothing of this request is certain"), 500
         )

@@ -65,20 +65,19 @@ async def wait_published(
     wanted = [outcome for outcome in outcomes if isinstance(outcome, Accepted | Duplicate)]
     if not wanted:
         return {}
-    labels = [outcome.label for outcome in wanted]
+    labels = list({outcome.label for outcome in wanted})
     deadline = time.monotonic() + wait_s
     seen = 0
+    indices: dict[bytes, int] = {}
     while True:
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 seen = await size.above(seen)
         except TimeoutError:
             break
-        # Entries are sequenced in the order in which they were accepted: the last one comes last.
-        last = (await asyncio.to_thread(receipts.indices, labels[-1:])).get(labels[-1])
-        if last is not None and last < seen:
+        indices = await asyncio.to_thread(receipts.indices, labels)
+        if len(indices) == len(labels) and max(indices.values()) < seen:
             break
-    indices = await asyncio.to_thread(receipts.indices, labels)
     published = [(label, index) for label, index in indices.items() if index < seen]
     entries = await asyncio.to_thread(receipts.entries, [index for _, index in published])
     made = await receipts.receipts([(index, entries[index]) for _, index in published])
