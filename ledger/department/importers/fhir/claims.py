@@ -214,7 +214,7 @@ def _touched(entity: Entity, hidden: re.Pattern[str], mapping: Mapping) -> str:
     literal = entity.what.literal if entity.what else ""
     kind = entity.what.resource_type if entity.what else ""
     if kind in mapping.persons:
-        return kind
+        return f"{kind} record"
     for text in (literal, entity.name, *(entity.what.identifiers if entity.what else ())):
         if text and not hidden.search(text):
             return text.lstrip("|")
