@@ -74,7 +74,9 @@ def create_app(
         metrics.count(outcomes)
         receipt_of: dict[bytes, tuple[int, object]] = {}
         if wait:
-            receipt_of = await wait_published(outcomes, published, receipts, settings.wait_s)
+            # From here on everything is accepted: whatever fails, that has to be answered.
+            with contextlib.suppress(RequestRefused, StoreBusy):
+                receipt_of = await wait_published(outcomes, published, receipts, settings.wait_s)
         answer = await asyncio.to_thread(_format_results, outcomes, receipt_of, lines)
         metrics.seconds.observe(time.perf_counter() - begun)
         return Response(answer, media_type="application/x-ndjson" if lines else "application/json")

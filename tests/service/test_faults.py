@@ -101,6 +101,14 @@ def test_a_full_inbox_is_503_until_the_sequencer_has_caught_up(tmp_path: Path) -
         live.close()
 
 
+def publish_without_publisher(live: LiveLedger) -> None:
+    """Let the database say that everything is published."""
+    with live.small.store.write() as db:
+        row, size = publication.read_publication(db), log.read_size(db)
+        assert publication.swap_signed(db, row, size, b"note")
+        assert publication.swap_published(db, publication.read_publication(db), size, b"note", NOW)
+
+
 def test_a_publisher_that_is_away_is_503_for_receipts_and_nothing_else(live: LiveLedger) -> None:
     raw = record()
     live.post(as_object(submission(raw)))
@@ -117,6 +125,10 @@ def test_a_publisher_that_is_away_is_503_for_receipts_and_nothing_else(live: Liv
             answer = client.get(f"/v1/receipts/{leaf_hash(raw).hex()}")
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
             assert client.post("/v1/entries", json={"entries": []}).status_code == 200
+            publish_without_publisher(live)
+            item = as_object(submission(raw))
+            results = client.post("/v1/entries?wait=published", json={"entries": [item]}).json()["results"]
+            assert results == [{"status": "duplicate", "index": 4}]
     finally:
         server.close()
 
