@@ -41,7 +41,7 @@ REGISTRY = 2
 def demo(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="Where to put everything.", show_default="a temporary folder"),
+        typer.Argument(metavar="DIR", help="Where to put everything.", show_default="a temporary folder"),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End a demo that was left running in DIR.")] = False,
