@@ -22,7 +22,7 @@ import structlog
 
 from ledger.core.checkpoint import Checkpoint
 from ledger.core.entries import IndexRoot, decode_entry
-from ledger.core.errors import GlassbookError, QuorumNotMet
+from ledger.core.errors import GlassbookError
 from ledger.core.merkle import check_consistency, prove_consistency
 from ledger.core.note import format_note
 from ledger.core.policy import Opened, Policy
@@ -99,9 +99,9 @@ class Publisher:
         self._witnesses = Witnesses(())
         self._edge: Edge | None = None  # None: recover first
         self._row = Publication(0, b"", 0, b"", 0)
-        self._signed: Signed | None = None
+        self._signed: Signed | None = None  # what was signed last
+        self._shown: Signed | None = None  # what is published
         self._current: Opened | None = None  # the published checkpoint, if the present policy accepts it
-        self._published_size = 0
         self._cosigned: dict[str, Cosignature] = {}
         self._fulls: deque[tuple[float, int]] = deque()  # (when published, size), oldest first
         self._pruned = 0
@@ -137,6 +137,10 @@ class Publisher:
         """Let go of the connections to the witnesses."""
         self._witnesses.close()
 
+    @property
+    def _published_size(self) -> int:
+        return self._shown.checkpoint.size if self._shown else 0
+
     def _now(self) -> int:
         return int(self._clock())
 
@@ -158,26 +162,31 @@ class Publisher:
         """New entries, or a published checkpoint that grows old, or none that the policy accepts."""
         if size < 2:  # formats §2: no checkpoint of size 0 or 1 is published
             return False
-        if size != self._published_size or self._current is None or self._signed is None:
+        if self._shown is None or self._current is None or size != self._shown.checkpoint.size:
             return True
         oldest = self._current.oldest
-        return self._now() - (self._signed.timestamp if oldest is None else oldest) >= self._refresh_s
+        return self._now() - (self._shown.timestamp if oldest is None else oldest) >= self._refresh_s
 
     def _recover(self, policy: Policy) -> Edge:
         note = self._folder.checkpoint()
         if note is not None:
             self._show(note)  # what is published is served, whether or not we may sign more
         found = recover(self._store, self._folder, self._signer, self._signed_file)
-        self._row, self._signed, self._current = found.row, found.signed, None
-        self._published_size = found.published.checkpoint.size if found.published else 0
+        self._row, self._signed, self._shown, self._current = found.row, found.signed, found.published, None
         edge = found.edge if found.whole else self._write_tiles(found.edge, self._published_size)
         if found.note is not None:
             self._show(found.note)
             self._current = self._open(policy, found.note)
             self._tell_database(found.note)
-        check_clock(self._signed, self._now())
+        check_clock(self._shown, self._now())
         self._edge = edge
         return edge
+
+    def observe(self) -> None:
+        """Serve what another publisher of this log publishes. Raises OSError."""
+        note = self._folder.checkpoint()
+        if note is not None:
+            self._show(note)
 
     def _show(self, note: bytes) -> None:
         """Serve index proofs under this checkpoint, unless the folder has not what that takes."""
@@ -209,9 +218,9 @@ class Publisher:
         """The log's signatures on the tree of `edge`: those made lately, or new ones after every check."""
         now, last = self._now(), self._signed
         checkpoint = Checkpoint(self._signer.origin, edge.size, edge.root())
-        check_clock(last, now)
+        check_clock(self._shown, now)
         if last is not None:
-            if last.checkpoint == checkpoint and now - last.timestamp < REUSE_S:
+            if last.checkpoint == checkpoint and 0 <= now - last.timestamp < REUSE_S:
                 return last
             before = last.checkpoint
             try:
@@ -246,7 +255,7 @@ class Publisher:
         have = {
             name: found
             for name, found in self._cosigned.items()
-            if found.checkpoint == checkpoint and now - found.timestamp < REUSE_S
+            if found.checkpoint == checkpoint and abs(now - found.timestamp) < REUSE_S
         }
         self._cosigned = self._witnesses.collect(checkpoint, signed.lines, prove, now, have, enough)
         note = note_with(self._cosigned)
@@ -255,7 +264,7 @@ class Publisher:
             self.say(Status(WAITING, self._why_waiting(policy)))
             return False
         self._folder.replace_checkpoint(note)
-        self._cosigned, self._current, self._published_size = {}, opened, checkpoint.size
+        self._cosigned, self._current, self._shown = {}, opened, signed
         self._show(note)
         self._tell_database(note)
         self._prune(checkpoint.size)
@@ -263,9 +272,10 @@ class Publisher:
         return True
 
     def _open(self, policy: Policy, note: bytes) -> Opened | None:
+        """The checkpoint in a note of ours, None when the policy does not accept it (yet, or any more)."""
         try:
             return policy.open(note, self._now())
-        except QuorumNotMet:
+        except GlassbookError:
             return None
 
     def _why_waiting(self, policy: Policy) -> tuple[str, ...]:
@@ -282,7 +292,7 @@ class Publisher:
         if self._row.published_note == note:
             return
         newest = self._current.newest if self._current else None
-        seconds = newest if newest is not None else self._signed.timestamp if self._signed else 0
+        seconds = newest if newest is not None else self._shown.timestamp if self._shown else 0
         with self._store.write() as db:
             if not swap_published(db, self._row, self._published_size, note, seconds):
                 raise Superseded
@@ -334,6 +344,7 @@ def publish_until(publisher: Publisher, store: Store, stop: threading.Event) -> 
                     _publish_held(publisher, stop)
                 else:
                     publisher.say(Status("standing by", ("another publisher of this log is running",)))
+                    publisher.observe()
         except OSError as error:
             publisher.say(Status("failing", (str(error),)))
         stop.wait(RETRY_SECONDS)

@@ -141,11 +141,14 @@ def check_history(history: Iterable[Signed], size: int, root_at: Callable[[int],
             )
 
 
-def check_clock(last: Signed | None, now: int) -> None:
-    """Raise SigningRefused when the clock is before the last signature."""
-    if last is not None and now < last.timestamp:
+def check_clock(published: Signed | None, now: int) -> None:
+    """Raise SigningRefused when the clock is before the published checkpoint's.
+
+    What was signed and never published does not count: a clock that once ran ahead and is right again must not
+    keep the log from being signed until that time has come.
+    """
+    if published is not None and now < published.timestamp:
         raise SigningRefused(
-            f"this machine's clock is {last.timestamp - now} s before the last checkpoint signed"
-            f" ({last.where});"
-            " set the clock, the publisher then goes on by itself"
+            f"this machine's clock is {published.timestamp - now} s before the last checkpoint it published; set"
+            " the clock, and publishing goes on by itself"
         )

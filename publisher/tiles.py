@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ledger.core.errors import Malformed
@@ -35,6 +36,8 @@ from ledger.files import read_limited, sync_folder, write_atomic
 
 MAX_BUNDLE = FULL_WIDTH * (2 + MAX_ENTRY_BYTES)
 MAX_CHECKPOINT = 1 << 20
+SYNCS_AT_ONCE = 8
+FEW_FILES = 32
 
 File = tuple[str, bytes]
 """A path inside the folder, and the content."""
@@ -170,15 +173,14 @@ class Folder:
         """
         self._parts.mkdir(exist_ok=True)
         waiting: list[tuple[Path, Path]] = []
+        contents: list[bytes] = []
         folders: set[Path] = set()
+        for number, (name, data) in enumerate(files):
+            if not _holds(self.path / name, data):
+                waiting.append((self._parts / str(number), self.path / name))
+                contents.append(data)
         try:
-            for number, (name, data) in enumerate(files):
-                target = self.path / name
-                if _holds(target, data):
-                    continue
-                part = self._parts / str(number)
-                waiting.append((part, target))
-                self._store(part, data)
+            self._store_all([part for part, _ in waiting], contents)
             for _, target in waiting:
                 self._make_folder(target.parent, folders)
             while waiting:
@@ -193,6 +195,16 @@ class Folder:
             folders, reverse=True
         ):  # the deepest first: a name is durable before the one above it
             sync_folder(folder)
+
+    def _store_all(self, parts: Sequence[Path], contents: Sequence[bytes]) -> None:
+        """Write and sync all; many at once, because the disk takes as long for eight syncs as for one."""
+        if len(parts) <= FEW_FILES:
+            for part, data in zip(parts, contents, strict=True):
+                self._store(part, data)
+            return
+        with ThreadPoolExecutor(SYNCS_AT_ONCE, thread_name_prefix="tiles") as pool:
+            for stored in [pool.submit(self._store, *job) for job in zip(parts, contents, strict=True)]:
+                stored.result()
 
     def _store(self, part: Path, data: bytes) -> None:
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)

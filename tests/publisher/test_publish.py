@@ -149,6 +149,40 @@ def test_a_clock_before_the_last_checkpoint_signs_nothing(small: SmallLog, clock
     assert again.round()
 
 
+def test_a_clock_that_ran_ahead_for_a_while_does_not_stop_the_log_for_as_long(
+    small: SmallLog, clock: Clock
+) -> None:
+    publisher = small.publisher()
+    assert publisher.round()
+    clock.now = NOW + 10 * 365 * 86_400
+    small.witnesses[0].stop()
+    small.append(3)
+    assert not publisher.round(), "signed with a time far ahead, and not published"
+    clock.now = NOW
+    small.witnesses[0].start()
+    again = small.publisher()
+    assert again.round()
+    assert len(walk(small.public, small.policy(), NOW)) == 6
+
+
+def test_a_published_cosignature_that_was_altered_is_replaced(small: SmallLog) -> None:
+    assert small.publisher().round()
+    path = small.public / "checkpoint"
+    head, name, tail = path.read_text().rpartition("witness.example/W1 ")
+    flipped = tail[:60] + ("A" if tail[60] != "A" else "B") + tail[61:]
+    path.write_text(head + name + flipped)
+    assert small.publisher().round()
+    walk(small.public, small.policy(), NOW)
+
+
+def test_one_that_stands_by_serves_what_the_other_publishes(small: SmallLog) -> None:
+    assert small.publisher().round()
+    standby = small.publisher()
+    standby.observe()
+    view = small.published.view
+    assert view is not None and view.note == (small.public / "checkpoint").read_bytes()
+
+
 def test_partial_tiles_go_only_long_after_the_full_one_came(
     small: SmallLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
