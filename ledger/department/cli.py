@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,17 +21,18 @@ from ledger.core.encoding import b64encode, year_of
 from ledger.core.errors import GlassbookError, Refuted
 from ledger.core.keysfile import format_keys_file
 from ledger.department import recovery, setup
-from ledger.department.handin import LedgerClient, what_next
 from ledger.department.home import Home
 from ledger.department.importcommand import import_files
 from ledger.department.outbox import Counts
+from ledger.department.refusals import what_next
 from ledger.department.release import release
-from ledger.department.sending import Sender
-from ledger.department.sending import run as run_sender
 from ledger.department.sentence import printable
 from ledger.department.settings import CannotGoOn
 from ledger.files import FileRefused, read_limited, write_atomic
 from ledger.keyfiles import ask_passphrase, read_passphrase
+
+if TYPE_CHECKING:
+    from ledger.department.sending import Sender
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -223,6 +224,8 @@ def run(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Hand in and collect receipts until stopped."""
+    from ledger.department.sending import run as run_sender
+
     stopping: list[int] = []
     with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -239,6 +242,10 @@ def run(
 
 
 def _sender(home: Home, patience: int | None) -> Sender:
+    # Loaded here: an HTTP client takes longer to import than most of the other commands take altogether.
+    from ledger.department.handin import LedgerClient
+    from ledger.department.sending import Sender
+
     if recovery.is_recovering(home.outbox):
         raise CannotGoOn("outbox", "its counters are being recovered; run: glassbook department recover")
     maker = home.maker(home.registration(int(time.time()), say))

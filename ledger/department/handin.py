@@ -29,17 +29,6 @@ LONGEST_WAIT: Final = 300.0
 _TAKEN: Final = frozenset({"accepted", "published", "duplicate"})
 _TYPE: Final = "urn:glassbook:problem:"
 
-WHAT_NEXT: Final[dict[str, str]] = {
-    "source-unknown": "the registrar has to register this source (statement.json); then send again",
-    "source-retired": "the register says the source is retired; speak with the registrar",
-    "source-revoked": "the register says the source is revoked; speak with the registrar",
-    "bad-signature": "the key in department.toml is not the registered one; put the right file there and send again",
-    "rule-broken": "the registration has to allow it (epoch, activity or seal); have it changed and send again",
-    "day-in-future": "the ledger's clock is behind this one; it is sent again by itself",
-    "label-conflict": "this number was given before, by an outbox that was lost: run glassbook department recover",
-}
-"""What to do about a refusal, by its code."""
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -149,16 +138,6 @@ def _answer(result: dict[str, Any]) -> Answer:
     rule = problem.get("rule")
     words = f"{code} ({rule})" if isinstance(rule, str) else code
     return Answer(False, f"{words}: {problem.get('detail', '')}"[:500])
-
-
-def code_of(problem: str) -> str:
-    """The code of a kept problem text."""
-    return problem.split(":", 1)[0].split(" ", 1)[0]
-
-
-def what_next(problem: str) -> str:
-    """What to do about a kept problem text."""
-    return WHAT_NEXT.get(code_of(problem), "look at the ledger's reason, mend its cause and send again")
 
 
 def _retry_after(headers: httpx.Headers) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from ledger.client.publiclog import Unreachable
 from ledger.department.access import Fate, Outcome, Summary
@@ -129,21 +128,25 @@ def _allowed(outcome: Outcome, maker: RecordMaker | None, now: int) -> Outcome:
 
 def _read(files: list[Path], mapping: Mapping, stack: ExitStack) -> Iterator[Outcome]:
     """All events of all files, with progress on a terminal."""
-    console = Console(stderr=True)
-    progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[events]} events"),
-        console=console, disable=not console.is_terminal, transient=True,
-    )  # fmt: skip
-    stack.enter_context(progress)
-    task = progress.add_task("Reading", total=len(files), events=0)
+    show = _progress(len(files), stack) if sys.stderr.isatty() else None
     events = 0
-    for path in files:
+    for done, path in enumerate(files):
         for outcome in read_fhir(path, mapping):
             events += 1
             yield outcome
-            if events % 100 == 0:
-                progress.update(task, events=events)
-        progress.update(task, advance=1, events=events)
+            if show is not None and events % 100 == 0:
+                show(done, events)
+
+
+def _progress(files: int, stack: ExitStack) -> Callable[[int, int], None]:
+    """A bar on standard error; what it returns moves it to so many files and events."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("Reading"), BarColumn(), TextColumn("{task.fields[events]} events"))
+    progress = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+    task = progress.add_task("Reading", total=files, events=0)
+    return lambda done, events: progress.update(task, completed=done, events=events)
 
 
 def _take(

@@ -22,9 +22,9 @@ from ledger.client.publiclog import Moved
 from ledger.client.view import View
 from ledger.core.entries import record_index_label
 from ledger.core.errors import Malformed
-from ledger.department.handin import code_of
 from ledger.department.outbox import Outbox
 from ledger.department.records import RecordMaker
+from ledger.department.refusals import code_of
 from ledger.department.settings import CannotGoOn
 
 BEGAN: Final = "recovery began"

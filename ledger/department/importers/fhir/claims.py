@@ -209,24 +209,36 @@ def _data(event: AuditEvent, mapping: Mapping, person: Reference) -> dict[str, l
     return {"categories": list(categories), "fields": list(fields)}
 
 
-def _touched(entity: Entity, hidden: re.Pattern[str], mapping: Mapping) -> str:
+def _touched(entity: Entity, hidden: tuple[str, ...], mapping: Mapping) -> str:
     """What to call a thing touched, unless that would name a person."""
     literal = entity.what.literal if entity.what else ""
     kind = entity.what.resource_type if entity.what else ""
     if kind in mapping.persons:
         return f"{kind} record"
     for text in (literal, entity.name, *(entity.what.identifiers if entity.what else ())):
-        if text and not hidden.search(text):
+        if text and not _names(text, hidden):
             return text.lstrip("|")
     return kind or next((c.words for c in (*entity.types, *entity.roles) if c.words), "")
 
 
-def _hidden(person: Reference) -> re.Pattern[str]:
-    """What would name the person outside the claim `subject`, as words of their own."""
+def _hidden(person: Reference) -> tuple[str, ...]:
+    """What would name the person outside the claim `subject`, case folded."""
     words = {person.literal.rsplit("/", 1)[-1], person.display}
     words |= {identifier.rsplit("|", 1)[-1] for identifier in person.identifiers}
-    listed = "|".join(re.escape(word) for word in sorted(words) if word)
-    return re.compile(rf"(?<![A-Za-z0-9])(?:{listed})(?![A-Za-z0-9])" if listed else r"(?!)", re.IGNORECASE)
+    return tuple(word.casefold() for word in words if word)
+
+
+def _names(text: str, words: tuple[str, ...]) -> bool:
+    """Whether one of the words stands in the text by itself, not as part of a longer one."""
+    folded = text.casefold()
+    for word in words:
+        at = folded.find(word)
+        while at >= 0:
+            end = at + len(word)
+            if not folded[at - 1 : at].isalnum() and not folded[end : end + 1].isalnum():
+                return True
+            at = folded.find(word, at + 1)
+    return False
 
 
 def _query(encoded: str) -> str:
