@@ -7,16 +7,19 @@ command that was given keys, never in an error.
 """
 
 import os
+import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from ledger.client.publiclog import ClosableLog, Moved, Unreachable, open_log
+from ledger.core.encoding import sha256
 from ledger.core.errors import GlassbookError, Malformed, Refuted
 from ledger.core.policy import Policy, parse_policy
 from ledger.files import FileRefused, read_limited
@@ -48,6 +51,9 @@ LogOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 LangOption = Annotated[str, typer.Option("--lang", metavar="TAG", help="Language of the registered texts.")]
+OfflineLogOption = Annotated[
+    str | None, typer.Option("--log", hidden=True, help="Not needed: the file is checked offline.")
+]
 StateOption = Annotated[
     Path | None,
     typer.Option(
@@ -60,6 +66,7 @@ StateOption = Annotated[
 def receipt(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A *.receipt.json file.")],
     policy: PolicyOption,
+    log: OfflineLogOption = None,
     as_json: JsonOption = False,
     lang: LangOption = "en",
 ) -> None:
@@ -68,15 +75,19 @@ def receipt(
     def work() -> Outcome:
         from verifier_cli.offline import check_receipt_file
 
-        return check_receipt_file(_read(file), _policy(policy), _now(), lang)
+        data, trusted = _read(file), _policy(policy)
+        about.update(policy=policy.read_bytes(), receipt=data)
+        return check_receipt_file(data, trusted, _now(), lang)
 
-    _run("receipt", as_json, work)
+    about: dict[str, Any] = {}
+    _run("receipt", as_json, work, about)
 
 
 @app.command()
 def evidence(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A *.evidence.json file.")],
     policy: PolicyOption,
+    log: OfflineLogOption = None,
     as_json: JsonOption = False,
     lang: LangOption = "en",
 ) -> None:
@@ -85,9 +96,13 @@ def evidence(
     def work() -> Outcome:
         from verifier_cli.offline import check_evidence_file
 
-        return check_evidence_file(_read(file), _policy(policy), _now(), lang)
+        data, trusted = _read(file), _policy(policy)
+        # The file itself may open claims about a person: only its hash goes on.
+        about.update(policy=policy.read_bytes(), evidence_sha256=sha256(data).hex())
+        return check_evidence_file(data, trusted, _now(), lang)
 
-    _run("evidence", as_json, work)
+    about: dict[str, Any] = {}
+    _run("evidence", as_json, work, about)
 
 
 @app.command()
@@ -135,7 +150,7 @@ def mine(
         with Progress(as_json) as progress, closing(_log(log, progress)) as source:
             return mine_command(source, trusted, files, _now(), lang, wish, state, progress)
 
-    _run("mine", as_json, work)
+    _run("mine", as_json, work, {"policy": policy, "log": log})
 
 
 @app.command()
@@ -160,7 +175,7 @@ def consistency(
         with closing(_log(log)) as source:
             return consistency_command(source, trusted, _now(), earlier, state)
 
-    _run("consistency", as_json, work)
+    _run("consistency", as_json, work, {"policy": policy, "log": log})
 
 
 @app.command()
@@ -189,7 +204,7 @@ def audit(
         with Progress(as_json) as progress, closing(_log(log)) as source:
             return audit_command(source, trusted, _now(), since, jobs, state, progress)
 
-    _run("audit", as_json, work)
+    _run("audit", as_json, work, {"policy": policy, "log": log})
 
 
 @app.command(name="show")
@@ -238,6 +253,10 @@ def witness(context: typer.Context) -> None:
 
 def main() -> None:
     """Entry point of the script `glassbook-verify`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal that lacks a letter gets its number instead, and no fault.
+            stream.reconfigure(errors="backslashreplace")
     app()
 
 
@@ -272,13 +291,15 @@ def _claims(text: str) -> tuple[str, ...]:
 # -- what comes out ------------------------------------------------------------------------------------
 
 
-def _run(command: str, as_json: bool, work: Callable[[], Outcome]) -> NoReturn:
+def _run(
+    command: str, as_json: bool, work: Callable[[], Outcome], about: Mapping[str, Any] | None = None
+) -> NoReturn:
+    """Do the work, show what came of it and end with its exit code. `about` goes into the evidence."""
     try:
         outcome = work()
     except Refuted as error:
-        outcome = Outcome(
-            command, Verdict.REFUTED, str(error), evidence_file=write_refutation(command, error)
-        )
+        path = write_refutation(command, error, about)
+        outcome = Outcome(command, Verdict.REFUTED, str(error), evidence_file=path)
     except Moved as error:
         outcome = Outcome(command, Verdict.NOT_CHECKED, f"{error}; try again")
     except Unreachable as error:
@@ -298,5 +319,10 @@ def _run(command: str, as_json: bool, work: Callable[[], Outcome]) -> NoReturn:
             f"a fault in this program ({type(error).__name__} at {Path(place.filename).name}:{place.lineno})"
         )
         outcome = Outcome(command, Verdict.NOT_CHECKED, f"{what}; please report it")
-    show(outcome, as_json)
+    try:
+        show(outcome, as_json)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has enough; what is left in the buffers must not be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise typer.Exit(outcome.verdict.exit_code)

@@ -59,6 +59,7 @@ class Lookup:
     faults: list[GlassbookError]
     details_fetched: bool
     evidence_files: list[str] = field(default_factory=list)
+    opened: tuple[str, ...] = ()
 
 
 def mine_command(
@@ -158,6 +159,7 @@ def _write_evidence(found: Lookup, wish: Wish) -> None:
     if chosen and not found.details_fetched:
         raise Malformed("--evidence", "needs the details, which a folder does not hold; give --log URL")
     wish.folder.mkdir(parents=True, exist_ok=True)
+    found.opened = wish.opened
     for access in chosen:
         if access.details is None:
             if wish.entries:
@@ -181,7 +183,8 @@ def _outcome(found: Lookup, lang: str) -> Outcome:
         verdict = Verdict.REFUTED
         more = f" (and {len(refuted) - 1} more)" if len(refuted) > 1 else ""
         message = f"{refuted[0]}{more}"
-        evidence_file = write_refutation("mine", refuted[0])
+        about = {"log": found.view.log.where, "checkpoint": found.view.note}
+        evidence_file = write_refutation("mine", refuted[0], about)
     elif unchecked:
         verdict, message = (
             Verdict.NOT_CHECKED,
@@ -193,7 +196,7 @@ def _outcome(found: Lookup, lang: str) -> Outcome:
         sealed = f", sealed until {month_in_words(gap.seal)}" if gap.seal else ""
         more = f" and {len(found.gaps) - 1} more" if len(found.gaps) > 1 else ""
         message = (
-            f"not complete: no key for source {gap.source}, year {gap.epoch}{sealed}{more};"
+            f"the list is not complete: no key for source {gap.source}, year {gap.epoch}{sealed}{more};"
             " ask that source for your keys and run this again with the files together"
         )
     else:

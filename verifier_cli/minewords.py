@@ -176,6 +176,10 @@ def mine_lines(found: Lookup, lang: str) -> list[Line]:
     lines.append(Line())
     lines += [Line(note, "quiet") for note in _notes(found)]
     lines += [Line(f"Evidence written: {path}") for path in found.evidence_files]
+    if found.evidence_files:
+        lines.append(
+            Line(f"It opens {', '.join(found.opened) or 'no claim'}; --open chooses what it opens.", "quiet")
+        )
     return [*lines, Line()]
 
 

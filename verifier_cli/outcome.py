@@ -51,6 +51,13 @@ class Outcome:
     lines: list[Line] = field(default_factory=list)
     evidence_file: str | None = None
 
+    @property
+    def told(self) -> str:
+        """The message, with the file that evidence was written to."""
+        return (
+            self.message if self.evidence_file is None else f"{self.message}; evidence: {self.evidence_file}"
+        )
+
     def as_json(self) -> str:
         return json.dumps(
             {
@@ -58,7 +65,7 @@ class Outcome:
                 "command": self.command,
                 "verdict": self.verdict.value,
                 "exit": self.verdict.exit_code,
-                "message": self.message,
+                "message": self.told,
                 "evidence_file": self.evidence_file,
                 "result": self.result,
             },
@@ -75,10 +82,12 @@ def numbered(steps: Iterable[Step]) -> list[Line]:
     return lines
 
 
-def write_refutation(command: str, error: Refuted) -> str:
-    """Keep what refutes in a file that can be handed on; returns its path.
+def write_refutation(command: str, error: Refuted, about: Mapping[str, Any] | None = None) -> str | None:
+    """Keep what refutes in a file that can be handed on; returns its path, or None when no disk takes it.
 
-    The file lies in the working directory, or in a temporary folder when that cannot be written to. Its name
+    `about` is what the check was made on, as far as it holds nothing of a person.
+
+    The file lies in the working directory, or with the temporary files when that cannot be written to. Its name
     comes from its content: the same finding twice is one file.
     """
     content = {
@@ -88,16 +97,17 @@ def write_refutation(command: str, error: Refuted) -> str:
         "where": error.where,
         "because": error.what,
         "evidence": _presentable(error.evidence),
+        "about": _presentable(about or {}),
     }
     data = (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
     name = f"refuted-{command}-{hashlib.sha256(data).hexdigest()[:12]}.json"
-    try:
-        path = Path(name)
-        write_atomic(path, data)
-    except OSError:
-        path = Path(tempfile.mkdtemp(prefix="glassbook-")) / name
-        write_atomic(path, data)
-    return str(path)
+    for folder in (Path(), Path(tempfile.gettempdir())):
+        try:
+            write_atomic(folder / name, data)
+        except OSError:
+            continue
+        return str(folder / name)
+    return None
 
 
 def _presentable(value: Any) -> Any:

@@ -63,9 +63,7 @@ def show(outcome: Outcome, as_json: bool) -> None:
     out = console()
     print_lines(out, outcome.lines)
     style, word = _OF_VERDICT[outcome.verdict]
-    lines = [Line(f"{word}: {outcome.message}", style)]
-    if outcome.evidence_file:
-        lines.append(Line(f"Evidence: {outcome.evidence_file}", style))
+    lines = [Line(f"{word}: {outcome.told}", style)]
     # A verdict that is not the good one also shows where output is redirected.
     good = outcome.verdict is Verdict.HOLDS
     print_lines(out if good else console(error=True), lines)

@@ -74,7 +74,7 @@ def test_the_same_size_with_another_root_is_refuted(run: Run, files: Path, log: 
     (files / "old").write_bytes(log.sign(log.size, bytes(32)))
     ran = run("consistency", "--policy", "policy.txt", "--log", "public", "--from", "old")
     assert ran.exit == 1
-    assert "two different roots" in ran.err and "Evidence: refuted-consistency-" in ran.err
+    assert "two different roots" in ran.err and "evidence: refuted-consistency-" in ran.err
 
 
 def test_a_log_that_became_smaller_is_refuted(run: Run, files: Path, log: LogFactory) -> None:

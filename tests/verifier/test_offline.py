@@ -88,7 +88,7 @@ def test_an_altered_receipt_is_refuted_and_kept_as_evidence(
     ran = run("receipt", "r.receipt.json", "--policy", "policy.txt")
     assert ran.exit == 1
     assert "REFUTED: " in ran.err and "HOLDS" not in ran.out
-    assert Path(ran.err.split("Evidence: ")[1].strip()).exists()
+    assert Path(ran.err.split("evidence: ")[1].strip()).exists()
 
 
 def test_evidence_whose_claims_were_altered_could_not_be_believed(run: Run, shown: Path) -> None:
@@ -99,7 +99,7 @@ def test_evidence_whose_claims_were_altered_could_not_be_believed(run: Run, show
     path.write_text(json.dumps(value))
     ran = run("evidence", "e.evidence.json", "--policy", "policy.txt")
     assert ran.exit == 1
-    assert "physician" not in ran.out + ran.err + Path(ran.err.split("Evidence: ")[1].strip()).read_text()
+    assert "physician" not in ran.out + ran.err + Path(ran.err.split("evidence: ")[1].strip()).read_text()
 
 
 @pytest.mark.parametrize("command", ["receipt", "evidence"])
