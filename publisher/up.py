@@ -19,6 +19,7 @@ from typing import Annotated
 
 import typer
 
+import publisher.cli  # noqa: F401  what it starts: without the extra this is missing, and `glassbook up` says so
 from ledger.settings import SettingsRefused, read_settings
 
 SETTLED_SECONDS = 5.0
