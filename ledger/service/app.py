@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ledger.service import openapi
-from ledger.service.acceptance import CLOCK_TOLERANCE_S, Acceptance, Accepted, Duplicate, Outcome
+from ledger.service.acceptance import CLOCK_TOLERANCE_S, Acceptance, Duplicate, Outcome
 from ledger.service.body import parse_document, parse_lines
 from ledger.service.intake import Intake, is_lines
 from ledger.service.metrics import Metrics
@@ -36,6 +36,7 @@ from ledger.settings import Settings
 from ledger.store import Store, StoreBusy, inbox, log, publication
 
 _log = structlog.get_logger("ledger.service")
+_ACCEPTED = b'{"status":"accepted"}'
 _encode = msgspec.json.Encoder().encode
 
 
@@ -144,22 +145,20 @@ def _format_results(
     outcomes: Sequence[Outcome], receipt_of: dict[bytes, tuple[int, object]], lines: bool
 ) -> bytes:
     results = [_result(outcome, receipt_of) for outcome in outcomes]
-    if lines:
-        return b"".join([_encode(result) + b"\n" for result in results])
-    return _encode({"results": results})
+    return b"\n".join([*results, b""]) if lines else b'{"results":[' + b",".join(results) + b"]}"
 
 
-def _result(outcome: Outcome, receipt_of: dict[bytes, tuple[int, object]]) -> dict[str, Any]:
+def _result(outcome: Outcome, receipt_of: dict[bytes, tuple[int, object]]) -> bytes:
     if isinstance(outcome, Refusal):
-        return {"status": "refused", "problem": outcome.problem()}
-    index, receipt = receipt_of.get(outcome.label, (None, None))
+        return _encode({"status": "refused", "problem": outcome.problem()})
+    index, receipt = receipt_of.get(outcome.label, (None, None)) if receipt_of else (None, None)
     if isinstance(outcome, Duplicate):
         result: dict[str, Any] = {"status": "duplicate", "index": outcome.at}
-    elif isinstance(outcome, Accepted) and receipt is None:
-        return {"status": "accepted"}
+    elif receipt is None:
+        return _ACCEPTED
     else:
         result = {"status": "published", "index": index}
-    return result if receipt is None else result | {"receipt": receipt}
+    return _encode(result if receipt is None else result | {"receipt": receipt})
 
 
 def _json(value: object, status: int) -> Response:
