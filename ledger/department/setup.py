@@ -94,7 +94,8 @@ def _language_map(table: Table) -> dict[str, str]:
 def _activities(table: Table) -> dict[str, Any]:
     activities = {}
     for number in table.names():
-        parse_decimal(number, f"{table.where} number", 2**32)
+        if parse_decimal(number, f"{table.where} number", 2**32) == 0:
+            raise table.wrong(number, "is that of sealed records and cannot be stated")
         activity = table.table(number)
         activities[number] = {
             name: list(check_iris(list(activity.texts(name)), f"{activity.where}.{name}"))

@@ -159,11 +159,6 @@ def test_seals_already_open_are_left_out_of_keys(tmp_path: Path) -> None:
     keys = json.loads(out.read_text())["keys"]
     january = (2025 - 1970) * 12
     assert [key["seal"] for key in keys if key["epoch"] == 2025] == [0, *range(january + 1, january + 15)]
-    assert (
-        json.loads(out.read_text())
-        == json.loads(small.log.keys_file("id:anna", seals=[0, *range(january + 1, january + 15)]))
-        or len(keys) > 16
-    )
 
 
 def test_init_overwrites_keys_or_leaves_them_open(tmp_path: Path) -> None:
@@ -210,12 +205,12 @@ STATEMENTS: dict[str, tuple[str, str, str]] = {
     ),
     "IRI without scheme": ("https://w3id.org/dpv/pd#OfficialID", "OfficialID", "IRI"),
     "language without text": ('en = "National health record"', 'en = ""', "system.en: is empty"),
-    "activity 0": ("[activities.1]", "[activities.0]", ""),
+    "activity 0": ("[activities.1]", "[activities.0]", "is that of sealed records"),
     "activity 01": ("[activities.1]", "[activities.01]", "activities number"),
 }
 
 
-@pytest.mark.parametrize("case", [case for case in STATEMENTS if case != "activity 0"])
+@pytest.mark.parametrize("case", STATEMENTS)
 def test_statement_that_is_not_right_is_made(case: str) -> None:
     old, new, fault = STATEMENTS[case]
     text = (SAMPLES / "systems" / "health.toml").read_text()
