@@ -14,14 +14,19 @@ from verifier_cli.vocabulary import plain_label
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September",
            "October", "November", "December")  # fmt: skip
 _VERBS = {
-    "https://w3id.org/dpv#Consult": "looked at",
-    "https://w3id.org/dpv#Query": "searched for",
-    "https://w3id.org/dpv#Disclose": "passed on",
-    "https://w3id.org/dpv#Collect": "collected",
-    "https://w3id.org/dpv#Alter": "changed",
-    "https://w3id.org/dpv#Combine": "combined with other data",
-    "https://w3id.org/dpv#Erase": "deleted",
+    # action → done, tried
+    "Consult": ("looked at your data", "look at your data"),
+    "Query": ("searched, and your data was in the result", "search for your data"),
+    "Disclose": ("gave your data to someone else", "give your data to someone else"),
+    "Collect": ("wrote down new data about you", "write down new data about you"),
+    "Alter": ("changed your data", "change your data"),
+    "Combine": ("combined your data with other data", "combine your data with other data"),
+    "Erase": ("deleted data about you", "delete data about you"),
+    "Use": ("used your data", "use your data"),
 }
+_DPV = "https://w3id.org/dpv#"
+_OUR_WORDS = ("someone", "the program", "a program")
+NOT_STATED = ("", "not stated", "not known")
 MAX_TEXT = 2_000  # characters of one text from a record
 
 
@@ -65,48 +70,65 @@ def time_in_words(unix_seconds: int) -> str:
 
 
 def moment_in_words(at: object, day: int) -> str:
-    """The day of an access, with the clock time its record states (RFC 3339) when it states one."""
-    text = str(at)
-    if len(text) < 20 or text[10] not in "Tt":
+    """The day of an access, with the time its record states (RFC 3339), in UTC, when it states one."""
+    try:
+        moment = datetime.fromisoformat(str(at)).astimezone(UTC)
+    except (ValueError, OverflowError):
         return day_in_words(day)
-    zone = "UTC" if text[-1] in "Zz" else "UTC" + text[-6:]
-    return f"{day_in_words(day)}, {plain(text[11:16])} {plain(zone)}"
+    if (moment.date() - date(1970, 1, 1)).days != day:
+        return day_in_words(day)
+    return f"{day_in_words(day)}, {moment:%H:%M} UTC"
 
 
 def who(actor: Mapping[str, Any]) -> str:
     """The official, or the machine, behind an access."""
-    unit, role = actor.get("unit"), actor.get("role")
-    details = [plain(part) for part in (role, unit) if part]
-    name = plain(actor.get("id") or "an official who is not named")
+    id_, name = _stated(actor.get("id")), _stated(actor.get("name"))
+    text = f"{name} ({id_})" if name and id_ else name or id_
     if actor.get("automated") is True:
-        name = f"an automatic process, {name}," if actor.get("id") else "an automatic process"
-    text = f"{name.rstrip(',')} ({', '.join(details)})" if details else name
-    if actor.get("on_behalf_of"):
-        text = f"{text.rstrip(',')}, on behalf of {plain(actor['on_behalf_of'])},"
+        text = f"the program {text}" if text else "a program"
+    text = text or "someone whose name is not stated"
+    details = [part for part in (_stated(actor.get("role")), _stated(actor.get("unit"))) if part]
+    if details:
+        text += f", {', '.join(details)},"
+    behalf = _stated(actor.get("on_behalf_of"))
+    if behalf:
+        text = f"{text.rstrip(',')}, on behalf of {behalf},"
     return text
 
 
 def what(event: Mapping[str, Any], data: object) -> str:
     """What was done, and with which data."""
-    action = event.get("action")
-    if event.get("result") == "appeared":
-        verb = "made your data appear in a search result"
-        touched = ""
-    else:
-        verb = _VERBS.get(str(action), plain(plain_label(str(action))).lower() if action else "opened")
-        if action == "https://w3id.org/dpv#Consult" and event.get("result") == "opened":
-            verb = "opened"
-        verb += " your data"
-        touched = ""
-    names = listed(data)
+    action = str(event.get("action") or "")
+    term = action.removeprefix(_DPV)
+    label = plain(plain_label(action)).lower() if action else "not stated what"
+    done, tried = _VERBS.get(
+        term, (f"did something with your data ({label})", f"do something with it ({label})")
+    )
+    if event.get("result") == "appeared" and term != "Query":
+        done += ", which was in the result of a search"
+    failed = str(event.get("outcome", "")).endswith("failure")
+    text = f"tried to {tried}, without success," if failed else done
+    if _stated(event.get("system")):
+        text += f" in {plain(event['system'])}"
+    names, things = _touched(data)
+    text = text.rstrip(",")
     if names:
-        touched = f": {', '.join(names)}"
-    system = f" in {plain(event['system'])}" if event.get("system") else ""
-    failed = event.get("outcome")
-    result = ""
-    if failed and str(failed).lower() not in ("success", "0", "ok"):
-        result = f" (outcome: {plain(failed)})"
-    return f"{verb}{system}{touched}{result}"
+        text += f": {', '.join(names)}"
+    if things:
+        text += f"{'; namely' if names else ':'} {', '.join(things)}"
+    return text
+
+
+def _touched(data: object) -> tuple[list[str], list[str]]:
+    """Kinds of data, and the fields or documents, by the names that people have for them."""
+    if isinstance(data, Mapping) and not data.keys().isdisjoint(("categories", "fields")):
+        return listed(data.get("categories")), listed(data.get("fields"))
+    return listed(data), []
+
+
+def _stated(value: object) -> str:
+    text = "" if value is None else plain(value)
+    return "" if text in NOT_STATED else text
 
 
 def listed(data: object) -> list[str]:
@@ -125,10 +147,11 @@ def listed(data: object) -> list[str]:
 def access_in_words(claims: Mapping[str, Any], day: int) -> str:
     """One sentence: who did what with the data, when."""
     actor, event = claims.get("actor"), claims.get("event")
-    actor = actor if isinstance(actor, Mapping) else {}
-    event = event if isinstance(event, Mapping) else {}
-    subject = who(actor) if actor else "someone who is not named here"
-    sentence = f"{subject[0].upper()}{subject[1:]} {what(event, claims.get('data'))}"
+    subject = who(actor if isinstance(actor, Mapping) else {})
+    sentence = f"{subject} {what(event if isinstance(event, Mapping) else {}, claims.get('data'))}"
+    if subject.startswith(_OUR_WORDS):
+        # A name or number of an official stays as it was written.
+        sentence = sentence[0].upper() + sentence[1:]
     return sentence if sentence.endswith(".") else sentence + "."
 
 
@@ -143,10 +166,17 @@ def purpose_in_words(claims: Mapping[str, Any], activity_text: str) -> list[tupl
     ground = "; ".join(listed(purpose.get("legal_basis")))
     if ground:
         pairs.append(("legal ground", ground))
-    reason = "; ".join(listed(claims.get("reason")))
+    reason = "; ".join(listed(_text(claims.get("reason"))))
     if reason:
         pairs.append(("reason as written", reason))
-    recipient = ", ".join(listed(claims.get("recipient")))
+    recipient = ", ".join(listed(_text(claims.get("recipient"))))
     if recipient:
         pairs.append(("passed on to", recipient))
     return pairs
+
+
+def _text(claim: object) -> object:
+    """Of a claim with a text or a name among its members, that; otherwise all of it."""
+    if isinstance(claim, Mapping):
+        return claim.get("text") or claim.get("name") or claim
+    return claim

@@ -36,7 +36,7 @@ def test_every_access_is_told_source_by_source_with_its_details(run: Run, server
     ran = run("mine", "me.keys.json", "--policy", "policy.txt", "--log", server.url)
     assert ran.exit == 0
     assert "Ministry of Health · Patient records: 3 accesses" in ran.out
-    assert "Dr-1138 (physician, Ward 3) opened your data in ehr: Health record." in ran.out
+    assert "dr-1138, physician, Ward 3, looked at your data in ehr: Health record." in ran.out
     assert "22 June 2026, 09:30 UTC" in ran.out
     assert "why: We read your record to care for you (Treating or caring for you)" in ran.out
     assert "legal ground: GDPR 9(2)(h) health care" in ran.out

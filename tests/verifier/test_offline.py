@@ -43,7 +43,7 @@ def test_a_receipt_is_checked_step_by_step(run: Run, shown: Path) -> None:
 def test_evidence_tells_what_is_opened_and_what_is_not(run: Run, shown: Path) -> None:
     ran = run("evidence", "e.evidence.json", "--policy", "policy.txt", "--lang", "cy")
     assert ran.exit == 0
-    assert "Dr-1138 (physician, Ward 3) opened your data in ehr." in ran.out
+    assert "dr-1138, physician, Ward 3, looked at your data in ehr." in ran.out
     assert "why: Rydym yn darllen" in ran.out
     assert "not opened: subject, data, reason" in ran.out
     assert "9434765919" not in ran.out
