@@ -53,3 +53,13 @@ def test_every_decision_stands_in_the_list_of_decisions() -> None:
         re.findall(r"\]\((\d{4}-[a-z0-9-]+\.md)\)", (ROOT / "docs/adr/README.md").read_text(encoding="utf-8"))
     )
     assert listed == {path.name for path in (ROOT / "docs/adr").glob("0*.md")}
+
+
+def test_code_names_a_document_that_is_not_there() -> None:
+    named = set()
+    for folder in ("ledger", "publisher", "verifier_cli", "bench", "samples"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".toml", ".md"):
+                named |= set(re.findall(r"docs/[a-z/0-9-]+\.md", path.read_text(encoding="utf-8")))
+    missing = sorted(name for name in named if not (ROOT / name).exists())
+    assert missing == []
