@@ -9,31 +9,39 @@ from vectorfiles import cases, load
 from ledger.core.replay import Replay, Summary, bad_signatures
 
 VECTORS = load("audit.json")
-ORIGIN: str = VECTORS["origin"]
 ENTRIES = [b64decode(text) for text in VECTORS["entries_base64"]]
 
 
-def replayed(entries: list[bytes], batch: int, ahead: int) -> tuple[Replay, Summary]:
+def replayed(case: dict[str, Any], batch: int, ahead: int) -> tuple[Replay, Summary]:
     """A replay in batches of this many entries, with signatures reported only `ahead` batches later."""
-    replay = Replay(ORIGIN, VECTORS["newest_witness_timestamp"], len(entries))
+    entries = [ENTRIES[place] for place in case["entries"]]
+    origin = case.get("origin", VECTORS["origin"])
+    newest = int(case.get("newest_witness_timestamp", VECTORS["newest_witness_timestamp"]))
+    replay = Replay(origin, newest, len(entries))
     under_way = []
     for start in range(0, len(entries), batch):
         under_way.append(replay.feed_many(entries[start : start + batch]))
         if len(under_way) > ahead:
-            replay.report(bad_signatures(ORIGIN, under_way.pop(0)))
+            replay.report(bad_signatures(origin, under_way.pop(0)))
     for jobs in under_way:
-        replay.report(bad_signatures(ORIGIN, jobs))
+        replay.report(bad_signatures(origin, jobs))
     return replay, replay.finish()
 
 
 @pytest.mark.parametrize(("batch", "ahead"), [(1000, 0), (1, 0), (2, 3)])
-@pytest.mark.parametrize("case", cases(VECTORS["logs"]))
+@pytest.mark.parametrize("case", cases(VECTORS, "logs"))
 def test_audit(case: dict[str, Any], batch: int, ahead: int) -> None:
-    replay, summary = replayed([ENTRIES[place] for place in case["entries"]], batch, ahead)
-    assert sorted({violation.index for violation in replay.violations}) == case["violations"]
+    replay, summary = replayed(case, batch, ahead)
+    found = {
+        "violations": sorted({violation.index for violation in replay.violations}),
+        "labels": summary.labels,
+        "index_root": summary.index_root.hex(),
+        "root": summary.root.hex(),
+        "late": summary.late,
+        "suspect": summary.suspect,
+        "silent_days": summary.silent_days,
+    }
+    expected = {name: case[name] for name in found if name in case}
+    assert "violations" in expected
+    assert {name: found[name] for name in expected} == expected
     assert summary.size == len(case["entries"])
-    assert (summary.root.hex(), summary.index_root.hex()) == (case["root"], case["index_root"])
-    assert summary.labels == case["labels"]
-    assert (summary.late, summary.suspect) == (case["late"], case["suspect"])
-    if "silent_days" in case:
-        assert summary.silent_days == case["silent_days"]

@@ -20,7 +20,8 @@ from ledger.core.merkle import (
 )
 
 VECTORS = load("merkle.json")
-ROOTS = {case["size"]: bytes.fromhex(case["root"]) for case in VECTORS["roots"]}
+ROOTS = {int(case["size"]): bytes.fromhex(case["root"]) for case in VECTORS["roots"]}
+LARGEST = max([*ROOTS, *(int(case["new"]) for case in VECTORS["consistency"])])
 
 
 def leaf(index: int) -> bytes:
@@ -42,7 +43,7 @@ class WholeTree:
 
 @pytest.fixture(scope="module")
 def tree() -> WholeTree:
-    return WholeTree(max(ROOTS))
+    return WholeTree(LARGEST)
 
 
 def root_of(tree: WholeTree, size: int) -> bytes:
@@ -73,29 +74,29 @@ def test_frontier_has_the_root_of_every_size(tree: WholeTree) -> None:
             frontier.append(tree.levels[0][index])
 
 
-@pytest.mark.parametrize("case", cases(VECTORS["inclusion"]))
+@pytest.mark.parametrize("case", cases(VECTORS, "inclusion"))
 def test_inclusion_proof_is_exact_and_holds(tree: WholeTree, case: dict[str, Any]) -> None:
-    index, size, proof = case["index"], case["size"], unhex(case["proof"])
+    index, size, proof = int(case["index"]), int(case["size"]), unhex(case["proof"])
     assert prove_inclusion(index, size, tree) == proof
     check_inclusion(leaf(index), index, size, root_of(tree, size), proof)
 
 
-@pytest.mark.parametrize("case", cases(VECTORS["consistency"]))
+@pytest.mark.parametrize("case", cases(VECTORS, "consistency"))
 def test_consistency_proof_is_exact_and_holds(tree: WholeTree, case: dict[str, Any]) -> None:
-    old, new, proof = case["old"], case["new"], unhex(case["proof"])
+    old, new, proof = int(case["old"]), int(case["new"]), unhex(case["proof"])
     assert prove_consistency(old, new, tree) == proof
     check_consistency(old, new, root_of(tree, old), root_of(tree, new), proof)
 
 
-@pytest.mark.parametrize("case", cases(VECTORS["inclusion_refused"]))
+@pytest.mark.parametrize("case", cases(VECTORS, "inclusion_refused"))
 def test_altered_inclusion_proof_is_refused(case: dict[str, Any]) -> None:
     root, proof = bytes.fromhex(case["root"]), unhex(case["proof"])
     with pytest.raises(GlassbookError):
-        check_inclusion(leaf(case["leaf_index"]), case["index"], case["size"], root, proof)
+        check_inclusion(leaf(int(case["leaf_index"])), int(case["index"]), int(case["size"]), root, proof)
 
 
-@pytest.mark.parametrize("case", cases(VECTORS["consistency_refused"]))
+@pytest.mark.parametrize("case", cases(VECTORS, "consistency_refused"))
 def test_altered_consistency_proof_is_refused(case: dict[str, Any]) -> None:
     old_root, new_root = bytes.fromhex(case["old_root"]), bytes.fromhex(case["new_root"])
     with pytest.raises(GlassbookError):
-        check_consistency(case["old"], case["new"], old_root, new_root, unhex(case["proof"]))
+        check_consistency(int(case["old"]), int(case["new"]), old_root, new_root, unhex(case["proof"]))
