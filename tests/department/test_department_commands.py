@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from ledger.core.errors import Malformed
 from ledger.department.cli import app
-from ledger.department.settings import read_settings
+from ledger.department.settings import CannotGoOn, read_settings
 from ledger.department.setup import parse_epochs, read_system
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -273,3 +273,11 @@ def test_policy_of_another_log_is_trusted(tmp_path: Path) -> None:
     settings.write_text(settings.read_text().replace(small.log.origin, "log.example.gov/other"))
     with small.home() as home, pytest.raises(Malformed, match="policy of another log"):
         home.policy  # noqa: B018
+
+
+def test_clock_before_the_last_checkpoint_is_taken_for_a_bad_log(tmp_path: Path) -> None:
+    small = SmallDepartment(tmp_path)
+    small.record(r4(recorded=f"{TODAY}T10:00:00Z"))
+    small.now -= 100_000
+    with small.home() as home, pytest.raises(CannotGoOn, match="set the clock"):
+        home.view(small.now)
