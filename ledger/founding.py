@@ -12,13 +12,13 @@ from typing import Annotated
 import typer
 
 from ledger.charterfile import CharterFile, read_charter_file
-from ledger.core.checkpoint import check_origin
 from ledger.core.entries import Registry, decode_entry
 from ledger.core.errors import GlassbookError
 from ledger.core.jose import split_jws
 from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey
 from ledger.core.note import Ed25519Signer, MLDSASigner
 from ledger.core.statements import sign_charter
+from ledger.core.texts import check_origin
 from ledger.files import FileRefused, sync_folder, write_atomic
 from ledger.keyfiles import (
     LEDGER,

@@ -8,23 +8,13 @@ Exactly these three lines: extension lines are refused, because the ML-DSA-44 si
 The text is the body of a signed note, whose lines and messages are in note.py.
 """
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ledger.core.encoding import b64encode
 from ledger.core.errors import BadSignature, Malformed, Refuted
 from ledger.core.note import Good, VerifierKey, good_signatures, parse_note, tree_head
-
-
-def check_origin(origin: str, where: str) -> None:
-    """Check that origin is a URL without scheme: 1 to 255 bytes, no space, plus or control character."""
-    if not 1 <= len(origin.encode()) <= 255:
-        raise Malformed(where, "the origin has not 1 to 255 bytes")
-    if "+" in origin or "://" in origin:
-        raise Malformed(where, "the origin has a plus or a scheme in it")
-    if any(character.isspace() or unicodedata.category(character) == "Cc" for character in origin):
-        raise Malformed(where, "the origin has a space or a control character in it")
+from ledger.core.texts import check_origin
 
 
 @dataclass(frozen=True, slots=True)

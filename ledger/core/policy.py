@@ -17,10 +17,11 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ledger.core.checkpoint import Checkpoint, check_origin, open_checkpoint
+from ledger.core.checkpoint import Checkpoint, open_checkpoint
 from ledger.core.encoding import parse_decimal
 from ledger.core.errors import Malformed, QuorumNotMet
 from ledger.core.note import COSIGNATURE, ED25519, MLDSA44, Good, VerifierKey, parse_vkey
+from ledger.core.texts import check_origin
 
 CLOCK_TOLERANCE_S = 300
 """Cosignatures may be this many seconds ahead of the reader's clock."""

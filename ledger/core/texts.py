@@ -1,4 +1,4 @@
-"""Texts that a statement may hold: origins, language maps, URLs and IRIs; the form of each, not its truth.
+"""Texts of statements and files: origins, language maps, URLs and IRIs; the form of each, not its truth.
 
     {"en": "Driving licences", "cy": "Trwyddedau gyrru"}     a language map: BCP 47 tag → text
     https://keys.example.gov/   mailto:dpo@example.gov         URLs, with their scheme
@@ -41,27 +41,41 @@ _IRREGULAR_TAGS: Final = frozenset(
         "i-navajo", "i-pwn", "i-tao", "i-tay", "i-tsu", "sgn-be-fr", "sgn-be-nl", "sgn-ch-de",
     )
 )  # fmt: skip
-# RFC 3986 §3.1 and §2: a scheme, a colon, and characters a URI may have; RFC 3987 adds those beyond ASCII.
-_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*:(?:[a-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9a-f]{2})+", re.I | re.A)
-_IRI: Final = re.compile(
-    r"[a-z][a-z0-9+.-]*:(?:[a-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9a-f]{2}|[\u00a0-\U0010ffff])+", re.I | re.A
-)
+# RFC 3986 §3.1: a scheme and a colon; formats §1 asks for no more. What follows is left to who opens it, as long as
+# it cannot be taken for two words.
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*:.+", re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
 def check_origin(value: Any, where: str) -> str:
-    """`value`, if it may name a log: 1 to 255 bytes of UTF-8 without space, plus or control character."""
+    """`value`, if it may name a log: a URL without scheme, 1 to 255 bytes without space, plus or control character."""
     if not isinstance(value, str):
         raise Malformed(where, "origin is not a text")
-    if not 1 <= len(value.encode("utf-8")) <= 255:
+    try:
+        length = len(value.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise Malformed(where, "origin is not UTF-8") from None
+    if not 1 <= length <= 255:
         raise Malformed(where, "origin is not 1 to 255 bytes long")
     if "+" in value or SPACE_OR_CONTROL.search(value):
         raise Malformed(where, "origin has a space, a plus or a control character in it")
+    if "://" in value:
+        raise Malformed(where, "origin has a scheme in it")
     return value
 
 
 def is_language_tag(tag: str) -> bool:
     """Whether `tag` is well-formed by BCP 47 (RFC 5646 §2.2.9), not whether there is such a language."""
-    return _LANGUAGE_TAG.fullmatch(tag) is not None or tag.lower() in _IRREGULAR_TAGS
+    lower = tag.lower()
+    if lower in _IRREGULAR_TAGS:
+        return True
+    return _LANGUAGE_TAG.fullmatch(tag) is not None and not _repeats_singleton(lower)
+
+
+def _repeats_singleton(tag: str) -> bool:
+    """Whether two extensions have the same letter, which RFC 5646 §2.2.9 forbids; private use is no extension."""
+    subtags = f"-{tag}".partition("-x-")[0].split("-")
+    singletons = [subtag for subtag in subtags if len(subtag) == 1]
+    return len(set(singletons)) < len(singletons)
 
 
 def check_language_map(value: Any, where: str) -> dict[str, str]:
@@ -77,20 +91,23 @@ def check_language_map(value: Any, where: str) -> dict[str, str]:
 
 
 def check_url(value: Any, where: str) -> str:
-    """`value`, if it is a URL with its scheme (RFC 3986)."""
-    if not isinstance(value, str) or not _URL.fullmatch(value):
+    """`value`, if it is a URL with its scheme."""
+    if not _has_scheme(value):
         raise Malformed(where, "not a URL with a scheme, like https://… or mailto:…")
-    return value
+    return str(value)
 
 
 def check_iris(value: Any, where: str) -> tuple[str, ...]:
-    """`value`, if it is a list of IRIs (RFC 3987)."""
+    """`value`, if it is a list of IRIs, each with its scheme; the list may be empty."""
     if not isinstance(value, list):
         raise Malformed(where, "not a list of IRIs")
-    for item in value:
-        if not isinstance(item, str) or not _IRI.fullmatch(item) or SPACE_OR_CONTROL.search(item):
-            raise Malformed(where, "an item is not an IRI with a scheme, like https://w3id.org/dpv#…")
+    if not all(_has_scheme(item) for item in value):
+        raise Malformed(where, "an item is not an IRI with a scheme, like https://w3id.org/dpv#…")
     return tuple(value)
+
+
+def _has_scheme(value: Any) -> bool:
+    return isinstance(value, str) and bool(_URL.fullmatch(value)) and not SPACE_OR_CONTROL.search(value)
 
 
 def check_names(value: Any, known: Container[str], where: str, kind: str) -> tuple[str, ...]:
