@@ -21,6 +21,7 @@ from verifier_cli.lookup import (
     Gap,
     Place,
     Stream,
+    claims_of,
     fetch_details,
     locate,
     missing_streams,
@@ -31,7 +32,7 @@ from verifier_cli.lookup import (
 from verifier_cli.minewords import mine_lines, mine_result
 from verifier_cli.outcome import Outcome, Verdict, write_refutation
 from verifier_cli.report import Progress
-from verifier_cli.words import month_in_words
+from verifier_cli.words import moment_of, month_in_words
 
 ATTEMPTS = 8
 """How often to begin again when the log grows between two answers: each attempt asks in fewer rounds."""
@@ -138,11 +139,18 @@ def _attempt(
         whole=whole,
         month=month,
         streams=streams,
-        accesses=sorted(accesses, key=lambda access: (access.stream.source, access.record.day, access.index)),
+        accesses=sorted(accesses, key=_in_time),
         gaps=missing_streams(subjects, held, register, month),
         faults=[*whole.broken, *faults, *record_faults, *detail_faults],
         details_fetched=envelopes is not None,
     )
+
+
+def _in_time(access: Access) -> tuple[int, int, float, int]:
+    """Source by source in the order of the accesses, as far as their details tell it."""
+    event = claims_of(access).get("event")
+    moment = moment_of(event.get("at")) if isinstance(event, dict) else None
+    return access.stream.source, access.record.day, moment.timestamp() if moment else 0.0, access.index
 
 
 def _write_evidence(found: Lookup, wish: Wish) -> None:

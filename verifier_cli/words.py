@@ -71,13 +71,20 @@ def time_in_words(unix_seconds: int) -> str:
 
 def moment_in_words(at: object, day: int) -> str:
     """The day of an access, with the time its record states (RFC 3339), in UTC, when it states one."""
-    try:
-        moment = datetime.fromisoformat(str(at)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return day_in_words(day)
-    if (moment.date() - date(1970, 1, 1)).days != day:
+    moment = moment_of(at)
+    if moment is None or (moment.date() - date(1970, 1, 1)).days != day:
         return day_in_words(day)
     return f"{day_in_words(day)}, {moment:%H:%M} UTC"
+
+
+def moment_of(at: object) -> datetime | None:
+    """The time in UTC that an RFC 3339 text states; None when it states none."""
+    try:
+        moment = datetime.fromisoformat(str(at))
+        # Without a zone it would be taken for the reader's local time.
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def who(actor: Mapping[str, Any]) -> str:
