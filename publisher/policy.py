@@ -137,8 +137,8 @@ class PolicyFile:
             text = read_limited(self.path, MAX_POLICY).decode("utf-8", "surrogateescape")
         except FileNotFoundError:
             raise PolicyRefused(
-                f"{self.path}: no policy yet, so nothing can be published; run: glassbook witness add"
-                " VKEY URL"
+                f"{self.path}: no policy yet, so nothing can be published; run: glassbook witness add VKEY"
+                " URL"
             ) from None
         policy = parse_for(text, *self._keys)
         self._stamp, self.text, self._policy = stamp, text, policy

@@ -128,9 +128,9 @@ class Published:
             rows.covers = covers
         if tree.root != view.index_root.index_root:
             raise IndexWrong(
-                f"the index over the first {covers} leaves in the database is not the published one;"
-                " the database was"
-                " altered or restored from a backup, and no index proof can be given until it is right again"
+                f"the index over the first {covers} leaves in the database is not the published one; the"
+                " database was altered or restored from a backup, and no index proof can be given until it"
+                " is right again"
             )
         self._tree = tree
         return tree

@@ -124,8 +124,10 @@ class Publisher:
                     f"the database went back from {edge.size} to {size} entries while we ran"
                 )
             # Without a quorum, nothing is gained by signing more until a missing witness is asked again.
-            resting = self.status.state == WAITING and self._witnesses.all_resting()
-            if resting or not self._due(size):
+            if self.status.state == WAITING and self._witnesses.all_resting():
+                return False
+            if not self._due(size):
+                self.say(Status("publishing"))
                 return False
             edge = self._edge = self._write_tiles(edge, size)
             return self._publish(policy, self._sign(edge))
@@ -181,6 +183,10 @@ class Publisher:
         check_clock(self._shown, self._now())
         self._edge = edge
         return edge
+
+    def place(self, error: OSError) -> str:
+        """Where an error of the file system happened, as far as it says so."""
+        return str(error.filename or f"{self._folder.path} or {self._signed_file.path}")
 
     def observe(self) -> None:
         """Serve what another publisher of this log publishes. Raises OSError."""
@@ -329,9 +335,8 @@ def check_last_leaf(entry: bytes, before: Edge) -> None:
         raise SigningRefused(f"the last entry in the database is no entry: {error}") from None
     if not isinstance(root, IndexRoot) or root.covers != before.size or root.log_root != before.root():
         raise SigningRefused(
-            f"the last of {before.size + 1} entries in the database is not the index root of those"
-            " before it: the"
-            " database or the public folder was altered; nothing is signed until they agree"
+            f"the last of {before.size + 1} entries in the database is not the index root of those before"
+            " it: the database or the public folder was altered; nothing is signed until they agree"
         )
 
 
@@ -363,7 +368,9 @@ def _publish_held(publisher: Publisher, stop: threading.Event) -> None:
             publisher.say(Status("refusing to sign", (str(error),)))
         except PolicyRefused as error:
             publisher.say(Status("no policy", (str(error),)))
-        except (OSError, StoreBusy, LookupError, GlassbookError) as error:
+        except OSError as error:
+            publisher.say(Status("failing", (f"{publisher.place(error)}: {error.strerror}; trying again",)))
+        except (StoreBusy, LookupError, GlassbookError) as error:
             publisher.say(Status("failing", (f"{error}; trying again",)))
         except Exception as error:  # one that has stopped tells nobody why
             log.exception("unexpected fault")

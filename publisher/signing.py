@@ -79,14 +79,14 @@ class LogSigner:
             checkpoint = parse_checkpoint(text)
         except GlassbookError as error:
             raise SigningRefused(
-                f"{where} should be a checkpoint signed by this log, but is not: {error}. Find out"
-                " who changed it; when"
-                " it is only damaged, move it away: two other places remember what was signed"
+                f"{where} should be a checkpoint signed by this log, but is not: {error}. Find out who"
+                " changed it; when it is only damaged, move it away: two other places remember what was"
+                " signed"
             ) from None
         if checkpoint.origin != self.origin or {found.vkey for found in good} != set(self.vkeys):
             raise SigningRefused(
-                f"{where} is not signed by both keys of {self.origin}; were the keys replaced? A log"
-                " keeps its keys"
+                f"{where} is not signed by both keys of {self.origin}; were the keys replaced? A log keeps"
+                " its keys"
             )
         ours = {(vkey.name, vkey.key_id) for vkey in self.vkeys}
         lines = tuple(line for line in parse_note(note).lines if (line.name, line.key_id) in ours)
@@ -126,18 +126,14 @@ def check_history(history: Iterable[Signed], size: int, root_at: Callable[[int],
         if before.size > size:
             raise SigningRefused(
                 f"the database holds {size} entries, but a checkpoint of {before.size} was signed"
-                f" ({signed.where}):"
-                " the database is older than that, as after restoring a backup. Bring the newer"
-                " database back; this"
-                " log can never be signed without those entries"
+                f" ({signed.where}): the database is older than that, as after restoring a backup. Bring the"
+                " newer database back; this log can never be signed without those entries"
             )
         if root_at(before.size) != before.root:
             raise SigningRefused(
                 f"the first {before.size} entries in the database are not those that were signed"
-                f" ({signed.where}):"
-                " the database was restored from a backup and went on differently, or was altered."
-                " Bring the right"
-                " database back; this log can never be signed with this one"
+                f" ({signed.where}): the database was restored from a backup and went on differently, or was"
+                " altered. Bring the right database back; this log can never be signed with this one"
             )
 
 
@@ -149,6 +145,6 @@ def check_clock(published: Signed | None, now: int) -> None:
     """
     if published is not None and now < published.timestamp:
         raise SigningRefused(
-            f"this machine's clock is {published.timestamp - now} s before the last checkpoint it published; set"
-            " the clock, and publishing goes on by itself"
+            f"this machine's clock is {published.timestamp - now} s before the last checkpoint it published;"
+            " set the clock, and publishing goes on by itself"
         )

@@ -120,8 +120,7 @@ class Witness:
             if size > checkpoint.size:
                 raise WitnessFailed(
                     f"has cosigned this log at size {size}, above {checkpoint.size}: either another"
-                    " publisher is ahead"
-                    " of this one, or this log's database is older than what it signed"
+                    " publisher is ahead of this one, or this log's database is older than what it signed"
                 )
             self.confirmed = size
         raise WitnessFailed("named another size each time it was asked")

@@ -27,7 +27,8 @@ from publisher.published import Published
 from publisher.run import Publisher
 from publisher.signing import LogSigner, SignedFile
 from publisher.tiles import Folder
-from verifier_cli.witness import WitnessFile, witness_app
+from verifier_cli.cosigning import WitnessFile
+from verifier_cli.witness import witness_app
 
 ORIGIN = "log.example.gov/access/2026"
 NOW = 1_790_000_000

@@ -93,6 +93,7 @@ def test_a_backup_that_only_forgot_the_signature_is_gone_on_with(small: SmallLog
     restore(small, backup)
     publisher = small.publisher()
     assert not publisher.round(), "all is published already"
+    assert publisher.status.state == "publishing"
     with small.store.read() as db:
         row = read_publication(db)
     assert row.published_note == (small.public / "checkpoint").read_bytes() and row.signed_size == 6

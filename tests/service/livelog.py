@@ -25,7 +25,8 @@ from publisher.run import Publisher
 from publisher.serve import Site, public_app
 from publisher.signing import LogSigner, SignedFile
 from publisher.tiles import Folder
-from verifier_cli.witness import WitnessFile, witness_app
+from verifier_cli.cosigning import WitnessFile
+from verifier_cli.witness import witness_app
 
 
 def as_object(submission: Submission) -> dict[str, str]:

@@ -13,7 +13,7 @@ from oracle import proof
 from ledger.core.encoding import b64encode
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.note import Ed25519Signer, parse_lines, parse_note, verify_line
-from verifier_cli.witness import MAX_BODY
+from verifier_cli.cosigning import MAX_BODY
 
 
 def test_cosigns_a_log_that_only_grows(witness: RunningWitness, log: HandmadeLog) -> None:

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from ledger.core.note import parse_vkey
 from ledger.files import FileRefused
-from verifier_cli.witness import Answer, Seen, WitnessFile, add_checkpoint, witness
+from verifier_cli.cosigning import Answer, Seen, WitnessFile, add_checkpoint
+from verifier_cli.witness import witness
 
 app = typer.Typer()
 app.command("witness")(witness)
@@ -51,7 +52,7 @@ def test_a_kill_between_check_and_commit_leaves_the_old_checkpoint(
     assert add_checkpoint(file, log.body(0, 5), NOW).status == 200
     file.close()
     code = (
-        "import os, signal, sys; from pathlib import Path; from verifier_cli.witness import Seen, WitnessFile\n"
+        "import os, signal, sys; from pathlib import Path; from verifier_cli.cosigning import Seen, WitnessFile\n"
         "file = WitnessFile(Path(sys.argv[1]))\n"
         "with file.replacing(sys.argv[2]) as (seen, put):\n"
         "    put(Seen(9, bytes(32), 1)); os.kill(os.getpid(), signal.SIGKILL)\n"
