@@ -1,5 +1,6 @@
 """`glassbook-verify mine`: a person's whole list, and evidence of chosen accesses."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,7 +151,7 @@ def _in_time(access: Access) -> tuple[int, int, float, int]:
     """Source by source in the order of the accesses, as far as their details tell it."""
     event = claims_of(access).get("event")
     moment = moment_of(event.get("at")) if isinstance(event, dict) else None
-    return access.stream.source, access.record.day, moment.timestamp() if moment else 0.0, access.index
+    return access.stream.source, access.record.day, moment.timestamp() if moment else math.inf, access.index
 
 
 def _write_evidence(found: Lookup, wish: Wish) -> None:
