@@ -85,6 +85,14 @@ class Register:
         version.check_signer(entry)
         return version
 
+    def role_of(self, key: bytes) -> str | None:
+        """What any statement so far says a 32-byte key is for, like "source 1"; None if it is in none.
+
+        Keys have one role each (formats §1). Two roles within the register are refused; a witness's key, which only
+        a policy names, is for its reader to look up here and to warn of.
+        """
+        return self._roles.get(key)
+
     def owes_coverage(self, source: int) -> tuple[int, int | None]:
         """The first and the last day (or None) for which `source` owes coverage, both included.
 

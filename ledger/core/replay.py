@@ -121,7 +121,8 @@ class Replay:
         self._pending: list[Row] = []
         self._stated: set[tuple[int, int]] = set()  # (source, version) labels taken by registry entries
         self._covered: dict[tuple[int, int], _Covered] = {}
-        self._after_revocation: dict[tuple[int, int], int] = {}
+        # Of these, the ones that came under a version of the source that was revoked, by (source, day, version).
+        self._after_revocation: dict[tuple[int, int, int], int] = {}
         self._unreported: deque[tuple[list[Job], list[tuple[int, int]]]] = deque()
         self._batch_jobs: list[Job] = []
         self._batch_covered: list[tuple[int, int]] = []
@@ -225,7 +226,8 @@ class Replay:
             # Signed by the source or not: if it was, it counts as one of that day all the same.
             version = retired
             if version.status == "revoked":
-                self._after_revocation[place] = self._after_revocation.get(place, 0) + 1
+                under = (*place, version.version)
+                self._after_revocation[under] = self._after_revocation.get(under, 0) + 1
         try:
             version.check_record(record)
             check_time(record, self.newest)
@@ -284,6 +286,8 @@ class Replay:
 
     def _index_root(self, index: int, root: IndexRoot) -> None:
         where = "index root"
+        if index == 0:
+            self._violation(index, RuleBroken(where, "stands at leaf 0, where the charter is due"), "charter")
         self._index_pending()
         if root.covers != index:
             error = RuleBroken(where, f"covers {root.covers}, stands at {index}")
@@ -314,10 +318,9 @@ class Replay:
             # Not the source's, so nothing that it has to answer for.
             self._count(entry, -1)
             place = (entry.source, entry.day)
-            if self._after_revocation.get(place):
-                version = self.register.version_at(entry.source, index)
-                if version is not None and version.status == "revoked":
-                    self._after_revocation[place] -= 1
+            version = self.register.version_at(entry.source, index)
+            if version is not None and version.status == "revoked":
+                self._after_revocation[*place, version.version] -= 1
             covered = self._covered.get(place)
             if covered is not None and covered.index > index:
                 covered.counted -= 1
@@ -327,16 +330,22 @@ class Replay:
             self._covered[entry.source, entry.day].holds = False
 
     def _suspect(self, versions: Sequence[SourceVersion]) -> int:
-        """Records of a source before its revocation and with a day from the revocation's date on."""
-        dates = [version.revoked for version in versions if version.revoked is not None]
-        if not dates:
+        """Records of a source before one of its revocations and with a day from that one's date on."""
+        revoked = [(version.version, version.revoked) for version in versions if version.revoked is not None]
+        if not revoked:
             return 0
-        source, first = versions[0].source, min(dates)
-        return sum(
-            count - self._after_revocation.get(place, 0)
-            for place, count in self.records.items()
-            if place[0] == source and place[1] >= first
-        )
+        source = versions[0].source
+        first = min(date for _, date in revoked)
+        found = sum(count for (of, day), count in self.records.items() if of == source and day >= first)
+        # Of what came after a revocation, suspect is only what a later revocation reaches back to.
+        for (of, day, under), count in self._after_revocation.items():
+            if (
+                of == source
+                and day >= first
+                and all(day < date for version, date in revoked if version > under)
+            ):
+                found -= count
+        return found
 
     def _violation(self, index: int, error: GlassbookError, kind: str = "rule") -> None:
         kind = error.evidence.get("rule", kind)

@@ -233,7 +233,7 @@ def parse_source(raw: bytes, index: int, charter: Charter) -> SourceVersion:
         vrf=_vrf_keys(payload["vrf"], f"{where} vrf"),
         schemes=check_names(payload["schemes"], charter.schemes, f"{where} schemes", "scheme of the charter"),
         activities=_activities(payload["activities"], f"{where} activities"),
-        seal_months=integer(payload["seal_months"], f"{where} seal_months", high=2**16 - 1),
+        seal_months=integer(payload["seal_months"], f"{where} seal_months"),
         key_service=check_url(payload["key_service"], f"{where} key_service"),
         contact=check_url(payload["contact"], f"{where} contact"),
         complaint=check_url(payload["complaint"], f"{where} complaint"),

@@ -200,3 +200,15 @@ def test_key_of_a_refused_statement_is_still_free(log: LogFactory) -> None:
     fresh = {"2026": b64url_encode(vrf.public_key(seed("second")))}
     raw = sign_source(log.registrar, log.register.charter, 2, {**statement, "key": key, "vrf": fresh})
     log.register.add(2, raw)
+
+
+def test_key_in_the_register_is_known_by_its_role(log: LogFactory) -> None:
+    old = log.version(log.sources[0])
+    log.append(next_version(log, key=jwk(Ed25519PrivateKey.from_seed(seed("new")).public)))
+    role_of = log.register.role_of
+    assert role_of(log.registrar.public) == "registrar"
+    assert role_of(log.ledger_key.public) == "ledger"
+    assert role_of(log.log_signer.vkey.key) == "log"
+    assert role_of(old.key) == role_of(log.version(log.sources[0]).key) == "source 1"
+    assert role_of(old.vrf[2026]) == "source 1's VRF of 2026"
+    assert role_of(log.witness.vkey.key) is None

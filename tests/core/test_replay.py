@@ -7,6 +7,7 @@ from ledger.core.encoding import format_date
 from ledger.core.entries import IndexRoot, decode_entry
 from ledger.core.index import MemoryRows, PrefixTree
 from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.merkle import EMPTY_ROOT
 from ledger.core.replay import Replay, Summary, bad_signatures
 
 STRANGER = Ed25519PrivateKey.from_seed(bytes(32))
@@ -114,6 +115,20 @@ def test_records_before_a_revocation_are_suspect_and_later_ones_violations(
     assert summary.suspect == 2
 
 
+def test_a_second_revocation_reaches_back_beyond_the_first(log: LogFactory, source: TestSource) -> None:
+    log.access(source, day=DAY - 1)
+    log.access(source, day=DAY)
+    log.change_source(source, status="revoked", revoked=format_date(DAY))
+    between = [log.access(source, day=DAY - 2), log.access(source, day=DAY - 1)]
+    forged = log.access(source, day=DAY - 1, key=STRANGER)
+    log.change_source(source, revoked=format_date(DAY - 1))
+    after = log.access(source, day=DAY)
+    log.seal_batch()
+    found, summary, _ = audit(log)
+    assert found == dict.fromkeys([*between, forged, after], "source-revoked")
+    assert summary.suspect == 3
+
+
 def test_a_log_that_does_not_end_in_an_index_root(log: LogFactory, source: TestSource) -> None:
     log.seal_batch()
     last = log.access(source)
@@ -125,6 +140,17 @@ def test_a_log_without_a_charter(source: TestSource, log: LogFactory) -> None:
     del log.entries[0]
     log.entries[-1:] = [log.entries[-1], b"", b"\1\7"]
     assert audit(log)[0] == {0: "charter", 1: "source-unknown", 2: "malformed", 3: "malformed"}
+
+
+def test_an_index_root_in_the_place_of_the_charter(log: LogFactory) -> None:
+    charter = log.entries.pop()
+    replay = Replay(log.origin, NOW)
+    replay.feed_many([IndexRoot(0, EMPTY_ROOT, bytes(32), 0).encode(), charter])
+    replay.report([])
+    assert [(violation.index, violation.kind) for violation in replay.violations] == [
+        (0, "charter"),
+        (1, "charter"),
+    ]
 
 
 def test_the_charter_of_another_log(log: LogFactory) -> None:
