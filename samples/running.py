@@ -52,14 +52,17 @@ class Running:
     def wait_for(self, what: str, ready: Callable[[], bool]) -> None:
         """Wait until `ready`; raise DemoFailed when a process ends first, or after 30 seconds."""
         until = time.monotonic() + PATIENCE_S
-        while not ready():
-            for name, process in self.processes.items():
-                if process.poll() is not None:
-                    raise DemoFailed(f"{name} ended with exit code {process.returncode}:\n{self._tail(name)}")
-            if time.monotonic() > until:
-                tails = "\n".join(f"--- {name}\n{self._tail(name)}" for name in self.processes)
-                raise DemoFailed(f"waited {PATIENCE_S} s for {what}; the logs end so:\n{tails}")
-            time.sleep(0.05)
+        with self.stage.waiting(f"waiting for {what} …"):
+            while not ready():
+                for name, process in self.processes.items():
+                    if process.poll() is not None:
+                        raise DemoFailed(
+                            f"{name} ended with exit code {process.returncode}:\n{self._tail(name)}"
+                        )
+                if time.monotonic() > until:
+                    tails = "\n".join(f"--- {name}\n{self._tail(name)}" for name in self.processes)
+                    raise DemoFailed(f"waited {PATIENCE_S} s for {what}; the logs end so:\n{tails}")
+                time.sleep(0.05)
 
     def _tail(self, name: str) -> str:
         text = (self.stage.folder / "logs" / f"{name}.log").read_text(encoding="utf-8", errors="replace")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -84,7 +85,8 @@ class Stage:
         self.command(self._shortened(command, shown) if shown else shlex.join(command))
         sys.stdout.flush()
         process = self._start(command, captured=quiet)
-        output, errors = process.communicate()
+        with self.waiting("…") if quiet else nullcontext():
+            output, errors = process.communicate()
         self._check(command, process.returncode, expect, (output or "") + (errors or ""))
         if expect:
             self._print(Text(f"exit code {process.returncode}", style="bold red"), 2)
@@ -95,11 +97,16 @@ class Stage:
         processes = [self._start(command, captured=True) for command in commands]
         for command, process in zip(commands, processes, strict=True):
             self.command(shlex.join(command))
-            output, errors = process.communicate()
+            with self.waiting("…"):
+                output, errors = process.communicate()
             self._check(command, process.returncode, 0, output + errors)
             if not quiet:
                 for line in (output + errors).splitlines():
                     self._print(Text(line), 0)
+
+    def waiting(self, words: str) -> AbstractContextManager[object]:
+        """On a terminal, something that moves while nothing else does."""
+        return self.console.status(words) if self.console.is_terminal else nullcontext()
 
     def _start(self, command: Sequence[str], captured: bool) -> subprocess.Popen[str]:
         return subprocess.Popen(
