@@ -40,7 +40,7 @@ types: $(READY)
 	$(BIN)/mypy
 	@for folder in tests/*/; do \
 	    ls $$folder*.py >/dev/null 2>&1 || continue; \
-	    echo "$(BIN)/mypy $$folder"; MYPYPATH=tests:$$folder $(BIN)/mypy $$folder || exit 1; done
+	    echo "$(BIN)/mypy $$folder"; MYPYPATH=tests:tests/vectors:$$folder $(BIN)/mypy $$folder || exit 1; done
 
 imports: $(READY)
 	$(BIN)/lint-imports
