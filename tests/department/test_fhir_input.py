@@ -300,3 +300,28 @@ def test_mapping_by_code_system_or_action_is_ignored(tmp_path: Path) -> None:
     emergency = [{"coding": [{"code": "ETREAT"}]}]
     path.write_bytes(ndjson(r4(), r4(action="U"), r4(action="U", purposeOfEvent=emergency)))
     assert [o.accesses[0].activity for o in read_fhir(path, mapping)] == [2, 1, 3]
+
+
+def test_disclosure_to_herself_or_a_relative_names_either_outside_subject(tmp_path: Path) -> None:
+    event = r4(
+        type={"code": "110106"},
+        agent=[
+            {"who": {"reference": "Practitioner/7"}, "requestor": True},
+            {
+                "who": {"reference": "Patient/anna"},
+                "type": {"coding": [{"code": "110152"}]},
+                "requestor": False,
+            },
+        ],
+        entity=[
+            {"what": {"reference": "Patient/anna"}, "role": {"code": "1"}},
+            {"what": {"identifier": {"system": "urn:ssn", "value": "ben-77"}}, "role": {"code": "1"}},
+            {"what": {"reference": "DocumentReference/of-ben-77"}, "name": "chart of Anna"},
+            {"what": {"reference": "Observation/annabel"}},
+        ],
+    )
+    first, second = one(tmp_path, event).accesses
+    assert (first.subject, second.subject) == ("id:anna", "id:urn:ssn|ben-77")
+    assert first.claims["recipient"]["name"] == "the person whose data it is"
+    for access in (first, second):
+        assert access.claims["data"]["fields"] == ["DocumentReference", "Observation/annabel"]

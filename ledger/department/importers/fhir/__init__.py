@@ -1,7 +1,7 @@
 """AuditEvents of FHIR R4, R4B and R5: single resources, Bundles and NDJSON, plain or gzip.
 
     source → pieces (documents.py) → JSON → release (releases.py) → AuditEvent (reading.py)
-           → persons (persons.py) → claims (claims.py) → Outcome
+           → persons (persons.py) → claims (claims.py, touched.py) → Outcome
 
 DSTU2, STU3 and XML are rejected by name.  Nothing raises for what a file holds: every event, and every
 line or entry that is none, ends as an `Outcome`.
@@ -124,8 +124,8 @@ def _accesses(resource: Any, mapping: Mapping) -> tuple[Access, ...]:
     if activity is None:
         raise Malformed("$", "belongs to no activity by the mapping; add a rule or a default to [activity]")
     return tuple(
-        Access(subject, day, activity, claims_of(event, mapping, at, activity, subject, reference))
-        for subject, reference in persons
+        Access(subject, day, activity, claims_of(event, mapping, at, activity, subject, persons))
+        for subject in persons
     )
 
 

@@ -13,20 +13,19 @@ out of `data`, and of a query only what was searched and by which parameters, ne
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import Any, Final
 
 from ledger.department.access import Claims
 from ledger.department.importers.fhir.elements import Coding, Reference
 from ledger.department.importers.fhir.event import Agent, AuditEvent, Entity
-from ledger.department.importers.fhir.persons import names_patient
 from ledger.department.importers.fhir.reading import named
+from ledger.department.importers.fhir.touched import REQUEST_ID, data_touched
 from ledger.department.mapping import Mapping
 
 DISCLOSE: Final = "https://w3id.org/dpv#Disclose"
 QUERY: Final = "https://w3id.org/dpv#Query"
+HERSELF: Final = "the person whose data it is"
 USE: Final = "https://w3id.org/dpv#Use"
 
 _MACHINE_TYPES: Final = frozenset(
@@ -35,7 +34,6 @@ _MACHINE_TYPES: Final = frozenset(
 _ENDS_OF_TRANSFER: Final = frozenset({"110152", "110153"})
 _MACHINES: Final = frozenset({"Device", "HealthcareService", "Organization", "Endpoint"})
 _DESTINATIONS: Final = frozenset({"110152", "110154"})
-_REQUEST: Final = "XrequestId"
 _OUTCOMES: Final = {
     "0": "success",
     "4": "minor failure",
@@ -47,11 +45,6 @@ _OUTCOMES: Final = {
     "error": "serious failure",
     "fatal": "major failure",
 }
-# `GET …/Observation?patient=1` or `POST …/Observation/_search`, an empty line, `patient=1`
-_SEARCH = re.compile(
-    r"[^\n?]*?/([A-Z][a-z][A-Za-z]{1,40})/?(?:/_search[^\n]*\n(?:.*?\n)?\r?\n|\?)(\S*)", re.DOTALL
-)
-_PARAMETER = re.compile(r"(?:^|&)([A-Za-z_][A-Za-z0-9_\-]{0,40}(?:[:.][A-Za-z]{1,20})?)=")
 _TRACE = re.compile(r"(?:00-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?")
 
 
@@ -70,21 +63,21 @@ def purposes_of(event: AuditEvent) -> tuple[Coding, ...]:
 
 
 def claims_of(
-    event: AuditEvent, mapping: Mapping, at: str, activity: int, subject: str, person: Reference
+    event: AuditEvent, mapping: Mapping, at: str, activity: int, subject: str, persons: dict[str, Reference]
 ) -> Claims:
-    """All claims of the record for one person."""
+    """All claims of the record for the person `subject`; `persons` are all whom the event is about."""
     action = action_of(event, mapping)
     claims: Claims = {
         "subject": subject,
-        "actor": _actor(event, mapping, person),
+        "actor": _actor(event, mapping, persons[subject]),
         "event": _event(event, at, action),
-        "data": _data(event, mapping, person),
+        "data": data_touched(event, mapping, persons.values()),
         "purpose": _purpose(event, mapping, activity),
     }
     reason = _reason(event)
     if reason:
         claims["reason"] = reason
-    recipient = _recipient(event) if action == DISCLOSE else {}
+    recipient = _recipient(event, persons[subject]) if action == DISCLOSE else {}
     if recipient:
         claims["recipient"] = {**recipient, "passed_on": at}
     return claims
@@ -123,9 +116,9 @@ def _actor(event: AuditEvent, mapping: Mapping, person: Reference) -> dict[str, 
         "automated": is_machine(agent),
     }
     name = agent.name or (who.display if who else "")
-    if who and not frozenset(who.spellings).isdisjoint(person.spellings):
+    if _is(who, person):
         # Her own reference here would say who she is to whoever is shown this claim alone.
-        actor["id"], name = "the person whose data it is", ""
+        actor["id"], name = HERSELF, ""
     if mapping.actor_name and name and name != actor["id"]:
         actor["name"] = name
     unit = mapping.unit or (named(agent.location) if agent.location else "")
@@ -139,6 +132,10 @@ def _actor(event: AuditEvent, mapping: Mapping, person: Reference) -> dict[str, 
         if text:
             actor[member] = text
     return actor
+
+
+def _is(who: Reference | None, person: Reference) -> bool:
+    return who is not None and not frozenset(who.spellings).isdisjoint(person.spellings)
 
 
 def _role(agent: Agent) -> str:
@@ -180,7 +177,7 @@ def _event(event: AuditEvent, at: str, action: str) -> dict[str, Any]:
 
 def _request(entity: Entity) -> str:
     """The X-Request-Id that IHE BALP writes as an entity of its own."""
-    if not any(coding.code == _REQUEST for coding in entity.types) or entity.what is None:
+    if not any(coding.code == REQUEST_ID for coding in entity.types) or entity.what is None:
         return ""
     return next((identifier.rsplit("|", 1)[-1] for identifier in entity.what.identifiers), "")
 
@@ -192,66 +189,6 @@ def _trace(entity: Entity) -> str:
         if found and found.group(1).strip("0"):
             return found.group(1)
     return ""
-
-
-def _data(event: AuditEvent, mapping: Mapping, person: Reference) -> dict[str, list[str]]:
-    categories: dict[str, None] = {}
-    fields: dict[str, None] = {}
-    hidden = _hidden(person)
-    for entity in event.entities:
-        if names_patient(entity) or any(coding.code == _REQUEST for coding in entity.types):
-            continue  # says whose data it was, or which request: nothing that was touched
-        kind = entity.what.resource_type if entity.what else ""
-        categories.update(dict.fromkeys(mapping.data.get(kind, ())))
-        text = _query(entity.query) if entity.query else _touched(entity, hidden, mapping)
-        if text:
-            fields[text] = None
-    return {"categories": list(categories), "fields": list(fields)}
-
-
-def _touched(entity: Entity, hidden: tuple[str, ...], mapping: Mapping) -> str:
-    """What to call a thing touched, unless that would name a person."""
-    literal = entity.what.literal if entity.what else ""
-    kind = entity.what.resource_type if entity.what else ""
-    if kind in mapping.persons:
-        return f"{kind} record"
-    for text in (literal, entity.name, *(entity.what.identifiers if entity.what else ())):
-        if text and not _names(text, hidden):
-            return text.lstrip("|")
-    return kind or next((c.words for c in (*entity.types, *entity.roles) if c.words), "")
-
-
-def _hidden(person: Reference) -> tuple[str, ...]:
-    """What would name the person outside the claim `subject`, case folded."""
-    words = {person.literal.rsplit("/", 1)[-1], person.display}
-    words |= {identifier.rsplit("|", 1)[-1] for identifier in person.identifiers}
-    return tuple(word.casefold() for word in words if word)
-
-
-def _names(text: str, words: tuple[str, ...]) -> bool:
-    """Whether one of the words stands in the text by itself, not as part of a longer one."""
-    folded = text.casefold()
-    for word in words:
-        at = folded.find(word)
-        while at >= 0:
-            end = at + len(word)
-            if not folded[at - 1 : at].isalnum() and not folded[end : end + 1].isalnum():
-                return True
-            at = folded.find(word, at + 1)
-    return False
-
-
-def _query(encoded: str) -> str:
-    """A search in words: the type searched and the names of the parameters, whose values may name a person."""
-    try:
-        text = base64.b64decode(encoded, validate=True).decode("utf-8")
-    except (binascii.Error, ValueError):
-        return "a query"
-    found = None if text.lstrip().startswith("<") else _SEARCH.match(text)
-    if found is None:
-        return "a query"
-    names = list(dict.fromkeys(_PARAMETER.findall(found.group(2))))[:20]
-    return f"a search for {found.group(1)}" + (f" by {', '.join(names)}" if names else "")
 
 
 def _purpose(event: AuditEvent, mapping: Mapping, activity: int) -> dict[str, Any]:
@@ -276,10 +213,11 @@ def _reason(event: AuditEvent) -> dict[str, Any]:
     return reason
 
 
-def _recipient(event: AuditEvent) -> dict[str, Any]:
+def _recipient(event: AuditEvent, person: Reference) -> dict[str, Any]:
     for agent in event.agents:
         if any(coding.code in _DESTINATIONS for coding in agent.types):
             name = (named(agent.who) if agent.who else "") or agent.name or agent.network
             if name:
-                return {"name": name, **({"network": agent.network} if agent.network else {})}
+                network = {"network": agent.network} if agent.network else {}
+                return {"name": HERSELF if _is(agent.who, person) else name, **network}
     return {}

@@ -23,7 +23,7 @@ _PERSON: Final = "1"
 _STAFF_ROLES: Final = frozenset({"6", "8", "11", "12", "15"})
 
 
-def persons_of(event: AuditEvent, mapping: Mapping) -> list[tuple[str, Reference]]:
+def persons_of(event: AuditEvent, mapping: Mapping) -> dict[str, Reference]:
     """Each subject once, with the reference that led to it; empty when the event is about nobody.
 
     Raises Malformed, with the element, when a person is named whom the mapping does not lead to a subject.
@@ -32,7 +32,7 @@ def persons_of(event: AuditEvent, mapping: Mapping) -> list[tuple[str, Reference
     return found or _subjects(event, mapping, mapping.otherwise)
 
 
-def _subjects(event: AuditEvent, mapping: Mapping, places: tuple[str, ...]) -> list[tuple[str, Reference]]:
+def _subjects(event: AuditEvent, mapping: Mapping, places: tuple[str, ...]) -> dict[str, Reference]:
     subjects: dict[str, Reference] = {}
     for place in places:
         for path, reference in _named(event, mapping, place):
@@ -50,7 +50,7 @@ def _subjects(event: AuditEvent, mapping: Mapping, places: tuple[str, ...]) -> l
                     "refers to a person that the mapping leads to no subject; add it to [subject.exact] or a pattern",
                 )
             subjects.setdefault(subject, reference)
-    return list(subjects.items())
+    return subjects
 
 
 def _named(event: AuditEvent, mapping: Mapping, place: str) -> Iterator[tuple[str, Reference | None]]:
