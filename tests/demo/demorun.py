@@ -33,8 +33,14 @@ def command(home: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess[s
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process has not ended; one that nobody has waited for yet has."""
-    shown = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
-    ).stdout.strip()
-    return bool(shown) and not shown.startswith("Z")
+    """Whether a process has not ended; one that nobody has waited for yet (state Z) has."""
+    if Path("/proc/self").exists():
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2][:1]
+        except OSError:
+            return False
+    else:
+        state = subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
+        ).stdout.strip()
+    return bool(state) and not state.startswith("Z")
