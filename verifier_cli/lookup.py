@@ -82,7 +82,8 @@ def open_streams(
     """The streams of these keys, and what was wrong with others.
 
     A key given twice counts once. `ProofRefuted` for a pi that does not hold, or whose beta is not the one
-    given; `Malformed` for a source or epoch that the register does not have.
+    given; `Malformed` for a source or epoch that the register does not have, or an identifier that is not in
+    the canonical form of its scheme.
     """
     streams: dict[Place, Stream] = {}
     faults: list[GlassbookError] = []
@@ -97,6 +98,12 @@ def open_streams(
         public = version.vrf.get(key.epoch) if version else None
         if public is None:
             faults.append(Malformed(where, "the register of this log has no such source and epoch"))
+            continue
+        try:
+            # Records are logged under the canonical form alone: a key for another spelling would find none of them.
+            register.charter.check_subject(*parse_subject(key.subject))
+        except GlassbookError as error:
+            faults.append(Malformed(where, f"the identifier is {error.what}"))
             continue
         try:
             stream_key = key.check(register.origin, public)

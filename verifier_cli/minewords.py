@@ -32,6 +32,8 @@ ASKED = (
 DETAILS_NOT_FETCHED = (
     "Details were not fetched: they are not part of a folder. Read from the log's URL to see them."
 )
+OLD_S = 2 * 86_400
+"""Seconds after which a checkpoint is so old that the list says so; a live log's is minutes old."""
 _STATES = {
     "missing": "The details are missing: the source or the operator no longer has them. That the access happened is"
     " proven all the same.",
@@ -129,6 +131,12 @@ def _notes(found: Lookup) -> list[str]:
         f"Up to and including records sealed until {month}; what is sealed for longer is outside this list."
     )
     notes = [sealed, SCOPE]
+    newest = found.view.opened.newest
+    if newest is not None and found.view.now - newest > OLD_S:
+        days = (found.view.now - newest) // 86_400
+        notes.append(
+            f"This state of the log is {days} days old: what was published later is not in the list."
+        )
     if not found.details_fetched:
         notes.append(DETAILS_NOT_FETCHED)
     else:

@@ -245,6 +245,24 @@ def test_a_key_for_a_source_the_register_lacks_could_not_be_checked(
     assert ran.json["result"]["counts"]["accesses"] == 4
 
 
+def test_a_key_for_another_spelling_of_an_identifier_proves_nothing(
+    run: Run, files: Path, log: LogFactory
+) -> None:
+    keys = json.loads(log.keys_file(ME))
+    keys["keys"].append(log.key(log.sources[0], "nhs:943-476-5919", 2026))
+    (files / "me.keys.json").write_text(json.dumps(keys))
+    ran = _mine(run, "public")
+    assert ran.exit == 3
+    assert "canonical form of nhs" in ran.json["message"] and "943" not in ran.json["message"]
+
+
+def test_an_old_state_of_the_log_is_called_old(run: Run, files: Path, log: LogFactory) -> None:
+    log.publish(files / "public", NOW - 5 * 86_400)
+    ran = _mine(run, "public")
+    assert ran.exit == 0
+    assert any("5 days old" in note for note in ran.json["result"]["notes"])
+
+
 def test_evidence_opens_what_was_chosen_and_nothing_else(
     run: Run, server: LogServer, log: LogFactory
 ) -> None:
