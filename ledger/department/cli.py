@@ -58,11 +58,8 @@ def faults(folder: Path) -> Iterator[None]:
     except Refuted as error:
         say(f"Refuted: {error}")
         path = _keep_evidence(folder, error)
-        say(
-            f"The evidence is in {path}: show it to the log's witnesses and to whoever oversees it."
-            if path
-            else ""
-        )
+        if path is not None:
+            say(f"The evidence is in {path}: show it to the log's witnesses and to whoever oversees it.")
         raise typer.Exit(1) from None
     except (GlassbookError, FileRefused) as error:
         say(str(error))
@@ -179,9 +176,11 @@ def import_(
         Path | None, typer.Option("--dir", metavar="DIR", help="The department's folder.")
     ] = None,
     map_: Annotated[Path | None, typer.Option("--map", metavar="MAP.toml", help="The mapping file.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Show what would be recorded, and record nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be recorded, and record nothing.")
+    ] = False,
     as_json: AsJson = False,
-    strict: Annotated[bool, typer.Option(help="Exit 3 when an event was rejected.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when an event was rejected.")] = False,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Read log files into the outbox."""
@@ -247,7 +246,7 @@ def _sender(home: Home, patience: int | None) -> Sender:
     from ledger.department.sending import Sender
 
     if recovery.is_recovering(home.outbox):
-        raise CannotGoOn("outbox", "its counters are being recovered; run: glassbook department recover")
+        raise CannotGoOn("outbox", recovery.RECOVERING)
     maker = home.maker(home.registration(int(time.time()), say))
     return Sender(
         outbox=home.outbox,

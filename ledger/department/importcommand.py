@@ -20,7 +20,7 @@ from ledger.department.importers.fhir import read_fhir
 from ledger.department.importing import none_before, record_events
 from ledger.department.mapping import Mapping
 from ledger.department.records import RecordMaker
-from ledger.department.recovery import asking, is_recovering, must_ask
+from ledger.department.recovery import RECOVERING, asking, is_recovering, must_ask
 from ledger.department.registration import Registration
 from ledger.department.sentence import printable, sentence
 from ledger.department.settings import FILE, CannotGoOn, read_mapping
@@ -106,7 +106,7 @@ def _maker(
     if home is None:
         return None, None
     if not dry_run and is_recovering(home.outbox):
-        raise CannotGoOn("outbox", "its counters are being recovered; run: glassbook department recover")
+        raise CannotGoOn("outbox", RECOVERING)
     try:
         registration = home.registration(now, say)
     except (CannotGoOn, Unreachable) as error:

@@ -16,6 +16,8 @@ from ledger.core.errors import Malformed
 from ledger.department.access import Access, Fate, Outcome
 from ledger.department.outbox import Outbox, Prepared, Stream
 from ledger.department.records import RecordMaker
+from ledger.department.recovery import RECOVERING, is_recovering
+from ledger.department.settings import CannotGoOn
 
 BATCH: Final = 500
 """Events in one transaction: enough that its fsync costs little beside the signatures."""
@@ -63,6 +65,8 @@ def _record_batch(
     found = dict(zip(unknown, find(unknown), strict=True))
     done: list[tuple[Outcome, bool]] = []
     with outbox.transaction():
+        if is_recovering(outbox):
+            raise CannotGoOn("outbox", RECOVERING)
         numbered: dict[tuple[int, int, str], _Numbered] = {}
         for outcome in batch:
             done.append(_record_event(outcome, maker, outbox, numbered, found))

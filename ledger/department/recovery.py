@@ -30,6 +30,8 @@ from ledger.department.settings import CannotGoOn
 BEGAN: Final = "recovery began"
 PROBE: Final = "unknown streams are asked for"
 
+RECOVERING: Final = "its counters are being recovered; run: glassbook department recover"
+
 _FIRST_ROUND: Final = 8
 _ATTEMPTS: Final = 5
 Name = tuple[int, int, str]

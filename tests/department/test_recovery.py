@@ -77,6 +77,14 @@ def test_operator_saying_that_nothing_waits_is_not_enough(small: SmallDepartment
     assert recover(small, nothing_waits=True) == Recovered(0, 0, 0)
 
 
+def test_number_is_given_while_the_counters_are_unknown(small: SmallDepartment) -> None:
+    lose(small)
+    with small.home() as home:
+        recovery.begin(home.outbox, small.now)
+    with pytest.raises(CannotGoOn, match="being recovered"):
+        small.record(event("anna", 30))
+
+
 def test_first_time_of_recovery_is_forgotten(small: SmallDepartment) -> None:
     lose(small)
     with small.home() as home:
