@@ -34,6 +34,8 @@ SALT_BYTES: Final = 16
 
 _WHERE: Final = "SD-JWT"
 _ISSUER: Final = re.compile(r"https://.{1,255}#[1-9][0-9]{0,9}")
+# 32 bytes in canonical base64url: the last character carries 4 bits and two zeros.
+_DIGEST: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
 _PAYLOAD_MEMBERS: Final = ("iss", "epoch", "_sd_alg", "_sd")
 
 
@@ -163,8 +165,8 @@ def _check_payload(payload: dict[str, Any]) -> set[str]:
     digests = payload["_sd"]
     if not isinstance(digests, list) or [type(digest) for digest in digests] != [str] * DIGESTS:
         raise Malformed(where, f"_sd is not a list of {DIGESTS} digests")
-    if any(len(b64url_decode(digest, f"{where} _sd")) != 32 for digest in digests):
-        raise Malformed(where, "a digest in _sd is not 32 bytes")
+    if not all(map(_DIGEST.fullmatch, digests)):
+        raise Malformed(where, "a digest in _sd is not 32 bytes in canonical base64url")
     found = set(digests)
     if len(found) != DIGESTS or sorted(digests) != digests:
         raise Malformed(where, "the digests in _sd are not in ASCII order, each once")
