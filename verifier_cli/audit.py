@@ -19,7 +19,7 @@ from ledger.client.publiclog import PublicLog
 from ledger.client.view import View
 from ledger.core.encoding import b64encode
 from ledger.core.errors import GlassbookError, Malformed, RuleBroken
-from ledger.core.merkle import leaf_hash
+from ledger.core.merkle import HASH_BYTES, leaf_hash
 from ledger.core.policy import Policy
 from ledger.core.replay import Replay, Summary, Violation
 from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile, decode_bundle, grow_tiles
@@ -143,18 +143,23 @@ class _Published:
     def compare(self, entries: list[bytes], level0: dict[Tile, bytes]) -> None:
         """Take the next entries; `level0` are the published tiles over them, the others are fetched here."""
         hashes = [leaf_hash(raw) for raw in entries]
-        last = self._done + len(entries) == self._size
-        edge = {}
         for tile, content in grow_tiles(self._done, self._edge, hashes):
             if tile.width < FULL_WIDTH:
-                edge[tile.level] = content
-                if not last:
-                    continue
-            given = level0[tile] if tile.level == 0 else self._log.tile(tile)
-            if given != content:
-                self._differs(tile, content, given)
-        self._edge = edge
+                # Still growing: compared when all entries are in.
+                self._edge[tile.level] = content
+            else:
+                self._edge.pop(tile.level, None)
+                self._check(tile, content, level0)
         self._done += len(entries)
+        if self._done == self._size:
+            for level, content in self._edge.items():
+                last = ((self._size >> 8 * level) - 1) // FULL_WIDTH
+                self._check(Tile(level, last, len(content) // HASH_BYTES), content, level0)
+
+    def _check(self, tile: Tile, content: bytes, level0: dict[Tile, bytes]) -> None:
+        given = level0[tile] if tile.level == 0 else self._log.tile(tile)
+        if given != content:
+            self._differs(tile, content, given)
 
     def _differs(self, tile: Tile, content: bytes, given: bytes) -> None:
         slots = range(0, max(len(content), len(given)), 32)

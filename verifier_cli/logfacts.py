@@ -12,6 +12,10 @@ NO_AUDITOR = (
     "No auditor stands behind the index yet: the policy's quorum can be met without one, so that nothing is missing"
     " rests on the log's own index. `glassbook-verify audit` recomputes it."
 )
+NO_AUDITOR_FOLDER = (
+    "No auditor stands behind the index yet: the policy's quorum can be met without one. The index of this folder was"
+    " recomputed from all of its entries; whether others are shown the same log, only witnesses can tell."
+)
 
 
 def log_facts(view: View) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.core.encoding import format_date
 from ledger.core.statements import SourceVersion
-from verifier_cli.logfacts import NO_AUDITOR, log_facts, log_line
+from verifier_cli.logfacts import NO_AUDITOR, NO_AUDITOR_FOLDER, log_facts, log_line
 from verifier_cli.lookup import Access, claims_of
 from verifier_cli.outcome import Line
 from verifier_cli.words import (
@@ -142,7 +142,7 @@ def _notes(found: Lookup) -> list[str]:
     else:
         notes.append(ASKED)
     if not found.view.policy.auditor_in_quorum:
-        notes.append(NO_AUDITOR)
+        notes.append(NO_AUDITOR if found.details_fetched else NO_AUDITOR_FOLDER)
     return notes
 
 
@@ -162,6 +162,7 @@ def mine_lines(found: Lookup, lang: str) -> list[Line]:
         for access in accesses:
             lines += _access_lines(access, lang)
         lines += [
+            Line(),
             Line("What you can do", "heading", 2),
             Line(f"ask the department: {version.contact}", indent=4),
             Line(f"complain: {version.complaint}", indent=4),

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from ledger.core.entries import IndexRoot
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.merkle import check_inclusion, leaf_hash
 from ledger.core.note import parse_note
+from ledger.core.tiles import Tile, grow_tiles
+from verifier_cli.audit import _Published
 
 
 @pytest.fixture
@@ -115,6 +118,36 @@ def test_an_altered_hash_tile_is_found(run: Run, files: Path, tile: str, index: 
     ran = _audit(run, "public")
     assert ran.exit == 1
     assert _places(ran) == [(index, "tile")]
+
+
+def test_tiles_of_the_third_level_are_recomputed_too(tmp_path: Path) -> None:
+    """More than two tiles of level 1, so that the edge of level 2 outlives many batches of entries."""
+    size = 2 * 65_536 + 300
+    entries = [b"%d" % number for number in range(size)]
+    files = dict(grow_tiles(0, {}, [leaf_hash(raw) for raw in entries]))
+
+    class Log:
+        def tile(self, tile: Tile) -> bytes:
+            return files[tile]
+
+    def compare() -> list[str]:
+        published = _Published(SimpleNamespace(size=size, log=Log()))  # type: ignore[arg-type]
+        for start in range(0, size, 2048):
+            chunk = entries[start : start + 2048]
+            numbers = range(start // 256, -(-(start + len(chunk)) // 256))
+            tiles = {
+                Tile(0, n, min(256, size - 256 * n)): files[Tile(0, n, min(256, size - 256 * n))]
+                for n in numbers
+            }
+            published.compare(chunk, tiles)
+        return [violation.detail for violation in published.violations]
+
+    assert compare() == []
+    for tile in (Tile(2, 0, 2), Tile(1, 1), Tile(1, 2, 1)):
+        honest = files[tile]
+        files[tile] = honest[:-1] + bytes((honest[-1] ^ 1,))
+        assert [tile.path in detail for detail in compare()] == [True]
+        files[tile] = honest
 
 
 def test_a_bundle_and_its_tile_altered_together_are_refuted(run: Run, files: Path, log: LogFactory) -> None:
