@@ -214,9 +214,7 @@ def _access(view: View, register: Register, stream: Stream, n: int, index: int, 
     version.check_record(record)
     if view.opened.newest is not None:
         check_time(record, view.opened.newest)
-    revoked = register.sources[record.source][-1].revoked
-    suspect = revoked is not None and record.day >= revoked
-    return Access(stream, n, index, record, version, raw, suspect)
+    return Access(stream, n, index, record, version, raw, register.is_suspect(record, index))
 
 
 def fetch_details(log: PublicLog, accesses: Sequence[Access]) -> list[bytes | None] | None:

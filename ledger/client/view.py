@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from ledger.client.authentic import AuthenticEntries, AuthenticTiles
 from ledger.client.publiclog import MAX_LABELS, IndexAnswer, Moved, PublicLog
 from ledger.core.entries import IndexRoot, decode_entry
-from ledger.core.errors import BadSignature, Malformed, ProofRefuted, RuleBroken
+from ledger.core.errors import Malformed, ProofRefuted, RuleBroken
+from ledger.core.evidence import check_log_keys
 from ledger.core.index import check_index_proof
 from ledger.core.merkle import check_inclusion, leaf_hash, prove_consistency, prove_inclusion, tree_root
-from ledger.core.note import good_signatures, parse_note
-from ledger.core.policy import CLOCK_TOLERANCE_S, Opened, Policy
+from ledger.core.policy import Opened, Policy
 from ledger.core.receipt import IndexRootProof, Receipt
 from ledger.core.statements import Charter
 from ledger.core.tlogproof import TlogProof
@@ -101,15 +101,7 @@ class View:
 
         Raises `BadSignature` for one that has not, or only with a time that does not count.
         """
-        good = good_signatures(parse_note(self.note, "checkpoint"), charter.log_vkeys)
-        latest = self.now + CLOCK_TOLERANCE_S
-        signed = {one.vkey for one in good if one.timestamp is None or 0 < one.timestamp <= latest}
-        for vkey in charter.log_vkeys:
-            if vkey not in signed:
-                raise BadSignature(
-                    "checkpoint", f"is not signed by the charter's key {vkey.key_id.hex()}",
-                    checkpoint=self.note, vkey=vkey.text,
-                )  # fmt: skip
+        check_log_keys(self.note, charter, self.now)
 
     def entries(self, indices: Iterable[int]) -> dict[int, bytes]:
         """The entries at these indices, each checked to be the tree's. Raises `ProofRefuted` or `Unreachable`."""

@@ -24,7 +24,7 @@ from ledger.core.indexproof import check_index_proof
 from ledger.core.jose import parse_json
 from ledger.core.keys import verify_ed25519
 from ledger.core.note import good_signatures, parse_note
-from ledger.core.policy import Opened, Policy
+from ledger.core.policy import Opened, Policy, counts
 from ledger.core.receipt import (
     CheckedReceipt,
     IndexRootProof,
@@ -147,6 +147,9 @@ def check_evidence(evidence: Evidence, policy: Policy, now: int) -> CheckedEvide
     opened, index = receipt.opened, receipt.index
     charter = _check_charter(check_receipt(evidence.charter, policy, now, opened), opened)
     source = _check_source(check_receipt(evidence.source, policy, now, opened), receipt, record, charter)
+    # The notes may carry different witnesses' lines, but each has to be signed by the log the charter names.
+    for note in {part.proof.checkpoint for part in (evidence.receipt, evidence.charter, evidence.source)}:
+        check_log_keys(note, charter, now)
     following = _check_next(evidence.source_next, receipt, source)
     check_signed_record(evidence.receipt.entry, record, source, charter)
     # Nobody but a witness vouches for the time; under a policy without any, the reader's own clock has to do.
@@ -176,13 +179,14 @@ def check_evidence(evidence: Evidence, policy: Policy, now: int) -> CheckedEvide
     return CheckedEvidence(evidence, record, index, opened, charter, source, following, sd_jwt, steps)
 
 
-def check_log_keys(note: bytes, charter: Charter) -> None:
-    """BadSignature unless every key that the charter names has signed this checkpoint (formats §6)."""
-    signed = {good.vkey for good in good_signatures(parse_note(note, "checkpoint"), charter.log_vkeys)}
+def check_log_keys(note: bytes, charter: Charter, now: int) -> None:
+    """BadSignature unless every key of the charter has signed this checkpoint, and so that it counts (formats §6)."""
+    good = good_signatures(parse_note(note, "checkpoint"), charter.log_vkeys)
+    signed = {signature.vkey for signature in good if counts(signature, now)}
     for vkey in charter.log_vkeys:
         if vkey not in signed:
             what = f"is not signed by the charter's key {vkey.name} {vkey.key_id.hex()}"
-            raise BadSignature("checkpoint", what, note=note)
+            raise BadSignature("checkpoint", what, note=note, vkey=vkey.text)
 
 
 def check_signed_record(raw: bytes, record: Record, source: SourceVersion, charter: Charter) -> None:
@@ -199,11 +203,7 @@ def _check_charter(receipt: CheckedReceipt, opened: Opened) -> Charter:
         raise RuleBroken("evidence", "its charter is not leaf 0 of the log")
     _same_checkpoint(receipt, opened)
     with logged():
-        charter = parse_charter(receipt.receipt.entry, opened.checkpoint.origin)
-    # The notes may carry different witnesses' lines, but each has to be signed by the log the charter names.
-    for note in {opened.note, receipt.opened.note}:
-        check_log_keys(note, charter)
-    return charter
+        return parse_charter(receipt.receipt.entry, opened.checkpoint.origin)
 
 
 def _check_source(
@@ -213,7 +213,6 @@ def _check_source(
     if not isinstance(entry, Registry) or entry.source != record.source:
         raise RuleBroken("evidence", f"its source is not a registry entry of source {record.source}")
     _same_checkpoint(receipt, of_record.opened)
-    check_log_keys(receipt.opened.note, charter)
     if receipt.index >= of_record.index:
         raise RuleBroken("evidence", f"its source entry {receipt.index} is later than the record")
     with logged():

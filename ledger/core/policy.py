@@ -65,6 +65,11 @@ class Opened:
     oldest: int | None
 
 
+def counts(signature: Good, now: int) -> bool:
+    """Whether a verified signature counts at `now`: a cosignature must state a time, and not one ahead of time."""
+    return signature.timestamp is None or 0 < signature.timestamp <= now + CLOCK_TOLERANCE_S
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A policy file that fulfils all rules above; `groups` stand in an order that defines members first."""
@@ -110,11 +115,7 @@ class Policy:
         """
         names = {witness.vkey: witness.name for witness in self.witnesses}
         checkpoint, good = open_checkpoint(note, self.log, names)
-        counting = [
-            signature
-            for signature in good
-            if signature.timestamp is None or 0 < signature.timestamp <= now + CLOCK_TOLERANCE_S
-        ]
+        counting = [signature for signature in good if counts(signature, now)]
         counted = tuple(dict.fromkeys(signature.vkey for signature in counting))
         present = {names[vkey] for vkey in counted if vkey in names}
         if not self.quorum_met(present):

@@ -85,6 +85,13 @@ class Register:
         version.check_signer(entry)
         return version
 
+    def is_suspect(self, record: Record, index: int) -> bool:
+        """Whether a revocation after leaf `index` reaches back to the day of the `record` there."""
+        return any(
+            version.revoked is not None and version.index > index and record.day >= version.revoked
+            for version in self._sources.get(record.source, ())
+        )
+
     def role_of(self, key: bytes) -> str | None:
         """What any statement so far says a 32-byte key is for, like "source 1"; None if it is in none.
 

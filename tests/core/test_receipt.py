@@ -7,11 +7,27 @@ import pytest
 from logfactory import NOW, LogFactory
 
 from ledger.core.entries import decode_entry, registry_index_label
-from ledger.core.errors import GlassbookError, Malformed, ProofRefuted, QuorumNotMet, Refuted, RuleBroken
-from ledger.core.evidence import STATEMENT, Evidence, NextVersion, check_evidence, parse_evidence
+from ledger.core.errors import (
+    BadSignature,
+    GlassbookError,
+    Malformed,
+    ProofRefuted,
+    QuorumNotMet,
+    Refuted,
+    RuleBroken,
+)
+from ledger.core.evidence import (
+    STATEMENT,
+    Evidence,
+    NextVersion,
+    check_evidence,
+    check_log_keys,
+    parse_evidence,
+)
 from ledger.core.index import MemoryRows, PrefixTree
 from ledger.core.merkle import Node, leaf_hash, prove_inclusion
 from ledger.core.merkle import node_hash as merkle_node
+from ledger.core.note import format_note, parse_note
 from ledger.core.receipt import (
     IndexRootProof,
     Receipt,
@@ -21,6 +37,7 @@ from ledger.core.receipt import (
     read_receipt,
     receipt_object,
 )
+from ledger.core.statements import parse_charter
 from ledger.core.tlogproof import TlogProof
 
 
@@ -220,6 +237,19 @@ def test_a_record_of_a_day_to_come_is_no_evidence() -> None:
     # The reader's own clock is of no consequence: the newest witness timestamp is.
     with pytest.raises(RuleBroken, match="future"):
         check_evidence(archive.evidence(index), log.policy(), NOW + 10 * 86_400)
+
+
+@pytest.mark.parametrize("timestamp", [0, NOW + 301])
+def test_signature_of_a_charter_key_counts_only_with_a_time_that_counts(
+    archive: Archive, timestamp: int
+) -> None:
+    charter = parse_charter(archive.log.entries[0])
+    check_log_keys(archive.note, charter, NOW)
+    note = parse_note(archive.note)
+    signed_again = archive.log.mldsa_signer.sign(note.text, timestamp)
+    lines = [signed_again if line.key_id == signed_again.key_id else line for line in note.lines]
+    with pytest.raises(BadSignature, match="charter's key"):
+        check_log_keys(format_note(note.text, lines), charter, NOW)
 
 
 def test_unknown_members_are_ignored_as_nobody_signs_these_files(archive: Archive) -> None:

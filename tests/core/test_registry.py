@@ -212,3 +212,20 @@ def test_key_in_the_register_is_known_by_its_role(log: LogFactory) -> None:
     assert role_of(old.key) == role_of(log.version(log.sources[0]).key) == "source 1"
     assert role_of(old.vrf[2026]) == "source 1's VRF of 2026"
     assert role_of(log.witness.vkey.key) is None
+
+
+def test_record_is_suspect_by_any_revocation_after_it(log: LogFactory) -> None:
+    before = log.access(log.sources[0])
+    log.append(changed_status(log, "revoked", DAY))
+    between = log.access(log.sources[0])
+    log.append(changed_status(log, "revoked", DAY + 5))
+    after = log.access(log.sources[0])
+
+    def suspect(index: int) -> list[bool]:
+        days = (DAY - 1, DAY, DAY + 4, DAY + 5)
+        return [log.register.is_suspect(RECORD._replace(day=day), index) for day in days]
+
+    assert suspect(before) == [False, True, True, True]
+    assert suspect(between) == [False, False, False, True]
+    assert suspect(after) == [False, False, False, False]
+    assert not log.register.is_suspect(RECORD._replace(source=2), before)
