@@ -1,4 +1,4 @@
-"""The commands of `glassbook-verify`, their options and exit codes (interfaces.md).
+"""The commands of `glassbook-verify`, their options and exit codes (docs/verifier.md).
 
 Each command gathers its input, lets one module do the work and shows its `Outcome`. Whatever is raised
 on the way becomes one message that says where, what and, in an exit code, whether something was refuted
@@ -71,6 +71,7 @@ def receipt(
     lang: LangOption = "en",
 ) -> None:
     """Check offline that an entry is in the log."""
+    about: dict[str, Any] = {}
 
     def work() -> Outcome:
         from verifier_cli.offline import check_receipt_file
@@ -79,7 +80,6 @@ def receipt(
         about.update(policy=policy.read_bytes(), receipt=data)
         return check_receipt_file(data, trusted, _now(), lang)
 
-    about: dict[str, Any] = {}
     _run("receipt", as_json, work, about)
 
 
@@ -92,6 +92,7 @@ def evidence(
     lang: LangOption = "en",
 ) -> None:
     """Check offline what somebody shows of one access."""
+    about: dict[str, Any] = {}
 
     def work() -> Outcome:
         from verifier_cli.offline import check_evidence_file
@@ -101,7 +102,6 @@ def evidence(
         about.update(policy=policy.read_bytes(), evidence_sha256=sha256(data).hex())
         return check_evidence_file(data, trusted, _now(), lang)
 
-    about: dict[str, Any] = {}
     _run("evidence", as_json, work, about)
 
 
@@ -272,12 +272,7 @@ def _read(path: Path, limit: int = MAX_FILE) -> bytes:
 
 
 def _policy(path: Path) -> Policy:
-    data = read_limited(path, MAX_POLICY)
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise Malformed("policy", "not UTF-8; give a tlog-policy file") from None
-    return parse_policy(text)
+    return parse_policy(read_limited(path, MAX_POLICY))
 
 
 def _log(where: str, progress: Progress | None = None) -> ClosableLog:

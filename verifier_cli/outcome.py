@@ -1,6 +1,6 @@
 """What a command found out, once for people and once for programs.
 
-Exit codes (interfaces.md): 0 holds · 1 refuted · 2 usage · 3 could not check, or not complete.
+Exit codes (docs/verifier.md): 0 holds · 1 refuted · 2 usage · 3 could not check, or not complete.
 """
 
 import hashlib

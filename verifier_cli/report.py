@@ -29,12 +29,19 @@ _OF_VERDICT = {
 }
 
 
+class _Console(Console):
+    """Leaves a reader that hung up to the caller: rich would end the program with 1, which means refuted here."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(error: bool = False) -> Console:
     """A console that neither interprets markup in what it prints nor guesses at colours in a pipe."""
     stream = sys.stderr if error else sys.stdout
     # NO_COLOR (no-color.org) is honoured by rich itself; FORCE_COLOR is not: colour only on a terminal.
     terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
-    return Console(
+    return _Console(
         file=stream,
         markup=False,
         highlight=False,

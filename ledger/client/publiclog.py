@@ -67,7 +67,7 @@ class ClosableLog(PublicLog, Protocol):
         """Let go of them; nothing may be asked afterwards."""
 
 
-MAX_LABELS = 10_000  # of one request, interfaces.md
+MAX_LABELS = 10_000  # of one request
 MAX_CHECKPOINT = 1 << 20  # bytes, formats §6
 
 

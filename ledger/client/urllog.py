@@ -1,4 +1,4 @@
-"""A published log over HTTP: static files, `POST /index/proofs` and `POST /envelopes` (interfaces.md).
+"""A published log over HTTP: static files, `POST /index/proofs` and `POST /envelopes`.
 
 Labels and fetch tokens travel in request bodies only, never in a URL, an error or a log line.
 """

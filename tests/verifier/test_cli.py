@@ -154,6 +154,19 @@ def test_the_base_install_runs_everything_but_the_witness(files: Path) -> None:
     assert served.returncode == 2 and "glassbook[witness]" in served.stderr
 
 
+def test_a_reader_that_hangs_up_does_not_make_the_result_another(files: Path, log: LogFactory) -> None:
+    for _ in range(300):
+        log.access(log.sources[0])
+    log.publish(files / "public")
+    args = f"{sys.executable} -m verifier_cli mine me.keys.json --policy policy.txt --log public"
+    for more in ("", " --json"):
+        # The reader takes one line of some hundred kilobytes.
+        script = f"set -o pipefail; {args}{more} | head -n 1; echo ${{PIPESTATUS[0]}}"
+        ran = subprocess.run(["bash", "-c", script], cwd=files, capture_output=True, text=True, check=False)
+        assert ran.stdout.splitlines()[-1] == "0", ran.stdout + ran.stderr
+        assert "Traceback" not in ran.stderr and "Exception" not in ran.stderr
+
+
 def test_colour_is_for_terminals_only(files: Path) -> None:
     args = [sys.executable, "-m", "verifier_cli", "show", "0", "--policy", "policy.txt", "--log", "public"]
     lines = _on_a_terminal(args, files)
