@@ -38,6 +38,7 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+	MYPYPATH=tests $(BIN)/mypy tests/*.py
 	@for folder in tests/*/; do \
 	    ls $$folder*.py >/dev/null 2>&1 || continue; \
 	    echo "$(BIN)/mypy $$folder"; MYPYPATH=tests:tests/vectors:$$folder $(BIN)/mypy $$folder || exit 1; done
@@ -46,7 +47,7 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 pytest: packages $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 # What the tests need and PyPI does not have.
 packages:

@@ -1,6 +1,8 @@
 """Rules for the whole suite: a test that did not run proves nothing, so a skipped one fails the run."""
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 
 @pytest.hookimpl(trylast=True)
@@ -18,3 +20,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for kind in ("skipped", "xfailed"):
         for report in terminalreporter.stats.get(kind, []):
             terminalreporter.write_line(f"{kind}, and so the run fails: {report.nodeid}", red=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Tests of one file run in one process, in order; all that look at the running demo share one demo."""
+    return ByFile(config, log)
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Deals out whole files, and tests/demo as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/demo" if file.startswith("tests/demo/") else file

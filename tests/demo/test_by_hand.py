@@ -5,12 +5,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 from demorun import DemoRun
 
 from samples import tamper
-
-pytestmark = pytest.mark.xdist_group("demo")
 
 PAGE = Path(__file__).parents[2] / "docs" / "verify-by-hand.md"
 OURS = re.compile(r"^[^#\n]*\b(glassbook|python)", re.M)

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from demorun import DemoRun, command
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 def test_a_file_the_demo_promises_is_missing(demo_run: DemoRun) -> None:
     folder = demo_run.folder

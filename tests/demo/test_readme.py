@@ -17,7 +17,6 @@ def shape(line: str) -> str:
     return re.sub(r"until [A-Z][a-z]+ [0-9]{4}", "until then", line).strip()
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_output_in_the_readme_is_not_what_is_printed(demo_run: DemoRun, tmp_path: Path) -> None:
     (block,) = re.findall(r"```console\n(.*?)```", README, re.S)
     typed, *shown = block.splitlines()
