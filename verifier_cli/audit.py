@@ -47,6 +47,22 @@ class Audit:
     summary: Summary | None = None
     by_clock: bool = False
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is no violation, and no good sign: keys of witnesses that have another role in the log (§1)."""
+        register = self.replay.register
+        if not register.has_charter:
+            return []
+        roles = dict(register.charter.roles)
+        for versions in register.sources.values():
+            for version in versions:
+                roles |= version.roles
+        return [
+            f"witness {witness.name} signs with the key for {roles[witness.vkey.key]}"
+            for witness in self.view.policy.witnesses
+            if witness.vkey.key in roles
+        ]
+
 
 def audit_command(
     log: PublicLog, policy: Policy, now: int, since: int, jobs: int, state: Path | None, progress: Progress

@@ -38,6 +38,7 @@ def audit_result(found: Audit) -> dict[str, Any]:
     return {
         "log": log_facts(found.view),
         "audited": {"from": found.since, "to": found.replay.size},
+        "warnings": found.warnings,
         "violations": [asdict(violation) for violation in found.violations],
         "counts": counts,
         "sources": [_source(found, source) for source in found.replay.register.sources],
@@ -69,6 +70,7 @@ def audit_lines(found: Audit) -> list[Line]:
         lines.append(
             Line(f"{summary.late} late, {summary.suspect} suspect (counted, and no violations)", "quiet")
         )
+    lines += [Line(f"Warning: {warning}", "warn") for warning in found.warnings]
     if found.by_clock:
         lines.append(Line("No witness states a time, so this computer's clock was taken for it.", "warn"))
     if found.since:

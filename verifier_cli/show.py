@@ -1,5 +1,7 @@
 """`glassbook-verify show`: one entry in words."""
 
+import json
+
 from ledger.client.publiclog import PublicLog
 from ledger.client.view import View
 from ledger.core.encoding import b64encode
@@ -60,7 +62,11 @@ def _words(raw: bytes, index: int | None, lang: str) -> list[Line]:
     lines = [Line(entry_in_words(entry, index, lang), "heading")]
     for name, value in entry_facts(entry).items():
         if isinstance(value, dict):
-            lines += [Line(f"{name}.{member}: {plain(inner)}", indent=2) for member, inner in value.items()]
+            lines += [Line(f"{name}.{member}: {_said(inner)}", indent=2) for member, inner in value.items()]
         else:
             lines.append(Line(f"{name}: {plain(value)}", indent=2))
     return [*lines, Line()]
+
+
+def _said(value: object) -> str:
+    return plain(json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value)

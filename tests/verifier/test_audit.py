@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from logfactory import DAY, NOW, LogFactory
+from logfactory import DAY, NOW, LogFactory, seed
 from logserver import LogServer
 from ran import Run
 
@@ -17,7 +17,7 @@ from ledger.core.encoding import b64decode
 from ledger.core.entries import IndexRoot
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.merkle import check_inclusion, leaf_hash
-from ledger.core.note import parse_note
+from ledger.core.note import CosignatureSigner, parse_note
 from ledger.core.tiles import Tile, grow_tiles
 from verifier_cli.audit import _Published
 
@@ -202,6 +202,15 @@ def test_a_checkpoint_that_is_not_the_logs_is_refuted(run: Run, files: Path, log
 def test_a_copy_cut_short_under_the_same_checkpoint_could_not_be_checked(run: Run, files: Path) -> None:
     shutil.rmtree(files / "public/tile/entries/002.p")
     assert _audit(run, "public").exit == 3
+
+
+def test_a_witness_with_a_key_of_the_register_is_warned_of(run: Run, files: Path, log: LogFactory) -> None:
+    log.witness = CosignatureSigner("witness.example/w1", Ed25519PrivateKey.from_seed(seed("source 2")))
+    (files / "policy.txt").write_text(log.policy_text())
+    log.publish(files / "public")
+    ran = _audit(run, "public")
+    assert ran.exit == 0
+    assert ran.json["result"]["warnings"] == ["witness W1 signs with the key for source 2"]
 
 
 def test_a_log_without_witness_is_audited_by_the_clock_and_says_so(
