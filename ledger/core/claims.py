@@ -16,6 +16,7 @@ from ledger.core.errors import Malformed, RuleBroken
 from ledger.core.sdjwt import SdJwt, commitment, issuer
 from ledger.core.statements import Charter
 from ledger.core.streams import parse_subject
+from ledger.core.unsigned import member
 
 _MINUTES_PER_DAY: Final = 1440
 # RFC 3339 §5.6; a leap second (:60) is refused, formats.md §1 knows none.
@@ -56,10 +57,10 @@ def check_claims(record: Record, sd_jwt: SdJwt, charter: Charter, subject: str |
         if name == "subject":
             _check_subject(value, charter, subject)
         elif name == "event":
-            if utc_day(_member(value, "event", "at"), "claim event.at") != record.day:
+            if utc_day(member(value, "at", "claim event"), "claim event.at") != record.day:
                 raise RuleBroken("claim event.at", "is not on the day of the record", rule="event-day")
         elif name == "purpose" and record.seal == 0:
-            activity = _member(value, "purpose", "activity")
+            activity = member(value, "activity", "claim purpose")
             if type(activity) is not int or activity != record.activity:
                 raise RuleBroken("claim purpose.activity", "differs from that of the record", rule="activity")
 
@@ -78,9 +79,3 @@ def _check_subject(value: Any, charter: Charter, expected: str | None) -> None:
         charter.check_subject(*parse_subject(value))
     elif value != expected:
         raise RuleBroken("claim subject", "is another person than that of the stream", rule="subject")
-
-
-def _member(value: Any, claim: str, name: str) -> Any:
-    if not isinstance(value, dict) or name not in value:
-        raise Malformed(f"claim {claim}", f"no member {name}")
-    return value[name]

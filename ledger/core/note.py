@@ -20,7 +20,7 @@ that is name, key id in hexadecimal and base64(type ‖ public key). Three signa
 Lines by unknown keys are ignored; one bad signature by a known key refuses the whole note.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ledger.core.encoding import b64decode, b64encode, lp, parse_decimal, sha256, u64
@@ -47,9 +47,12 @@ _ALLOWED = b"\n" + bytes(range(0x20, 0x100))
 
 
 def check_key_name(name: str, where: str) -> None:
-    """Malformed unless name is a key name: not empty, no Unicode space, no plus (signed-note, "Format")."""
-    if not name or "+" in name or any(character.isspace() for character in name):
-        raise Malformed(where, "the key name is empty or has a space or a plus in it")
+    """Malformed unless name may stand in a note: not empty, no Unicode space, plus or ASCII control character.
+
+    C2SP signed-note, "Format".
+    """
+    if not name or "+" in name or any(character.isspace() or character < " " for character in name):
+        raise Malformed(where, "the key name is empty or has a space, a plus or a control character in it")
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -289,6 +292,3 @@ class MLDSASigner:
     def sign(self, text: str, timestamp: int) -> SignatureLine:
         signature = self._key.sign(subtree_message(self.vkey.name, timestamp, *tree_head(text)))
         return SignatureLine(self.vkey.name, self.vkey.key_id, u64(timestamp) + signature)
-
-
-Signers = Sequence[Ed25519Signer | CosignatureSigner | MLDSASigner]

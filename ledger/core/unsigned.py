@@ -1,4 +1,4 @@
-"""Our own JSON files that nobody signs: receipts, evidence, keys (docs/formats.md §6).
+"""JSON whose other members do not matter: our own files that nobody signs (docs/formats.md §6), and claims.
 
 Members that are not known are ignored, as whoever passes such a file on may add to it; the known ones are read as
 strictly as signed ones.

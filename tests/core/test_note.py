@@ -192,6 +192,7 @@ NOT_VKEYS: dict[str, str] = {
     "ML-DSA key of Ed25519 length": VerifierKey(NAME, 6, WITNESS.vkey.key).text,
     "ML-DSA key with a name of 256 bytes": VerifierKey("n" * 256, 6, PQ.vkey.key).text,
     "key of small order": VerifierKey(NAME, COSIGNATURE, bytes(32)).text,
+    "control character in the name": VerifierKey("w\x01", COSIGNATURE, WITNESS.vkey.key).text,
     "name not UTF-8": f"w\udcff+{ID}+{KEY}",
 }
 
