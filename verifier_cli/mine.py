@@ -123,7 +123,8 @@ def _attempt(
     progress.step("checking your keys", 1, steps)
     streams, faults = open_streams(keys, register)
     progress.step("finding your records", 2, steps)
-    found = locate(view, streams, counts)
+    skipped: list[Refuted] = []
+    found = locate(view, streams, counts, skipped)
     progress.step("checking each record", 3, steps)
     accesses, record_faults = read_records(view, register, streams, found)
     progress.step("opening the details", 4, steps)
@@ -142,7 +143,7 @@ def _attempt(
         streams=streams,
         accesses=sorted(accesses, key=_in_time),
         gaps=missing_streams(subjects, held, register, month),
-        faults=[*whole.broken, *faults, *record_faults, *detail_faults],
+        faults=[*whole.broken, *faults, *skipped, *record_faults, *detail_faults],
         details_fetched=envelopes is not None,
     )
 

@@ -217,6 +217,15 @@ def test_a_record_signed_by_another_key_is_refuted(run: Run, files: Path, log: L
     assert f"entry {index}: is not signed by source 1" in ran.json["message"]
 
 
+def test_a_number_that_was_skipped_is_refuted(run: Run, files: Path, log: LogFactory) -> None:
+    log.sources[1].counters[(2026, 0, ME)] = 2
+    index = log.access(log.sources[1])
+    log.publish(files / "public")
+    ran = _mine(run, "public")
+    assert ran.exit == 1
+    assert f"entry {index} of source 2: record 2" in ran.json["message"]
+
+
 def test_a_record_whose_activity_is_not_registered_is_refuted(run: Run, files: Path, log: LogFactory) -> None:
     index = log.access(log.sources[0], activity=9)
     log.publish(files / "public")
