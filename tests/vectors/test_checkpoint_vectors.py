@@ -17,7 +17,7 @@ VECTORS = load("checkpoint.json")
 def test_policy_says_who_audits_and_whether_they_are_needed(name: str) -> None:
     policy = parse_policy(VECTORS["policies"][name])
     facts = VECTORS["policy_facts"].get(name, {})
-    assert list(policy.auditors) == facts.get("auditors", list(policy.auditors))
+    assert sorted(policy.auditors) == sorted(facts.get("auditors", policy.auditors))
     assert policy.auditor_in_quorum is facts.get("auditor_in_quorum", policy.auditor_in_quorum)
 
 
@@ -38,10 +38,10 @@ def test_checkpoint_opens_under_its_policy(case: dict[str, Any]) -> None:
     checkpoint = opened.checkpoint
     assert (checkpoint.origin, checkpoint.size) == (case["origin"], int(case["size"]))
     assert checkpoint.root.hex() == case["root"]
-    assert [[good.vkey.name, good.vkey.key_id.hex(), good.timestamp] for good in opened.good] == [
-        [name, key_id, number(timestamp)] for name, key_id, timestamp in case["good"]
-    ]
-    assert [[vkey.name, vkey.key_id.hex()] for vkey in opened.counted] == case["counted"]
+    good = {(good.vkey.name, good.vkey.key_id.hex(), good.timestamp) for good in opened.good}
+    assert good == {(name, key_id, number(timestamp)) for name, key_id, timestamp in case["good"]}
+    counted = {(vkey.name, vkey.key_id.hex()) for vkey in opened.counted}
+    assert counted == {(name, key_id) for name, key_id, *_ in case["counted"]}
     assert (opened.newest, opened.oldest) == (number(case["newest"]), number(case["oldest"]))
     assert policy.auditor_in_quorum is case.get("auditor_in_quorum", policy.auditor_in_quorum)
 
