@@ -165,7 +165,9 @@ def locate(
             elif place not in ended:
                 found[place].append(located.index)
             elif skipped is not None:
-                what = f"record {len(found[place]) + 1} of a stream of year {place[1]} is absent, yet a later one is there"
+                what = (
+                    f"record {len(found[place]) + 1} of year {place[1]} is absent, yet a later one is there"
+                )
                 skipped.append(
                     RuleBroken(f"entry {located.index} of source {place[0]}", what, checkpoint=view.note)
                 )
