@@ -298,10 +298,11 @@ class Outbox:
         """The ledger will not take this one; it stays, with the reason."""
         self._db.execute("UPDATE records SET state = 'refused', problem = ? WHERE id = ?", (problem, id_))
 
-    def try_again(self) -> int:
-        """Refused and unanswered records wait again, unchanged; returns how many."""
+    def try_again(self, handed_in: bool = True) -> int:
+        """Refused records wait again, unchanged, and those handed in if it is asked for; returns how many."""
+        states = "('refused', 'handed in')" if handed_in else "('refused')"
         with self.transaction():
-            return self._db.execute("UPDATE records SET state = 'waiting' WHERE state <> 'waiting'").rowcount
+            return self._db.execute(f"UPDATE records SET state = 'waiting' WHERE state IN {states}").rowcount
 
     def add_receipt(self, record: Waiting, position: int, receipt: bytes) -> None:
         """A checked receipt: only now the record leaves the outbox."""

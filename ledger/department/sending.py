@@ -34,6 +34,9 @@ RECEIPTS_AT_ONCE: Final = 5_000
 PAUSE: Final = 0.3
 """Seconds between two looks at the published log: it is published about once a second."""
 
+RESEND: Final = 600.0
+"""Seconds after which a running agent sends again what was taken and is still not published."""
+
 OpenView = Callable[[int], View]
 Say = Callable[[str], None]
 
@@ -53,6 +56,7 @@ class Sender:
     sleep: Callable[[float], None] = time.sleep
     patience: float = 60.0
     """Seconds that may go by without any progress."""
+    _resend_at: float = 0.0
     _looked_at: bytes = b""
     """The checkpoint under which every record handed in was looked for: nothing more can be found there."""
 
@@ -62,8 +66,13 @@ class Sender:
         Without it, what is published already is still collected.  Raises CannotGoOn, Unreachable or Refuted;
         whatever was reached before stays reached.
         """
-        self.outbox.try_again()
-        since, counts = self.clock(), self.outbox.counts()
+        since = self.clock()
+        # What was handed in is sent again now and then too: a ledger restored from a backup may have lost it.
+        again = since >= self._resend_at
+        self.outbox.try_again(handed_in=again)
+        if again:
+            self._resend_at = since + RESEND
+        counts = self.outbox.counts()
         while True:
             wish = self._hand_in_all()
             self.collect()

@@ -38,6 +38,7 @@ class Operator:
     """A log, its ledger, publisher and one witness, as an operator runs them."""
 
     def __init__(self, place: Path) -> None:
+        self.place = place
         self.home = place / "operator"
         self.ledger, self.log, witness = (f"127.0.0.1:{free_port()}" for _ in range(3))
         run(
@@ -56,9 +57,8 @@ class Operator:
         self.processes.append(self.start("glassbook", "up", self.home))
 
     def start(self, *words: str | Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [str(BIN / words[0]), *map(str, words[1:])], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with (self.place / "processes.log").open("ab") as log:
+            return subprocess.Popen([str(BIN / words[0]), *map(str, words[1:])], stdout=log, stderr=log)
 
     def stop(self) -> None:
         for process in reversed(self.processes):

@@ -253,3 +253,14 @@ def test_error_names_the_person(small: SmallDepartment) -> None:
     with pytest.raises(CannotGoOn) as caught:
         small.send()
     assert "anna" not in str(caught.value)
+
+
+def test_running_agent_sends_all_again_each_round_or_never(small: SmallDepartment) -> None:
+    small.record(event("anna"))
+    small.ledger.publishing = False
+    with small.home() as home:
+        sender = small.sender(home)
+        for seconds, requests in ((0, 1), (30, 1), (500, 1), (100, 2), (5, 2)):
+            small.slept.append(seconds)
+            sender.send(wait=False)
+            assert len(small.ledger.requests) == requests
