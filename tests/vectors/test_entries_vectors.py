@@ -20,7 +20,7 @@ from ledger.core.entries import (
     sign_record,
     signed_message,
 )
-from ledger.core.errors import BadSignature, GlassbookError, Malformed
+from ledger.core.errors import BadSignature, GlassbookError, Malformed, RuleBroken
 from ledger.core.jose import split_jws
 from ledger.core.keys import Ed25519PrivateKey, verify_ed25519
 from ledger.core.merkle import leaf_hash
@@ -73,6 +73,10 @@ def check(case: dict[str, Any], raw: bytes) -> None:
         else:
             version.check_coverage(entry)
         check_time(entry, now(VECTORS, case, LATE))
+    if entry.index_label in {decode_entry(VALID[name]).index_label for name in case.get("before", [])} - {
+        None
+    }:
+        raise RuleBroken("entry", "its label is taken")
 
 
 @pytest.mark.parametrize("case", cases(VECTORS, "valid"))
