@@ -227,6 +227,56 @@ def test_near_source_statement_is_refused_at_the_member(
     assert what in caught.value.what
 
 
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("merge_delay_s", 0),
+        ("merge_delay_s", 2**53 - 1),
+        ("claims", []),
+        ("claims", ["recipient", "reason", "purpose", "data", "event", "actor", "subject"]),
+        ("schemes", {}),
+        ("schemes", {"-" * 32: {"pattern": "", "text": {"x-own": " "}}}),
+        ("log_vkeys", VKEYS[::-1]),
+    ],
+)
+def test_charter_may_say_little_or_much(member: str, value: Any) -> None:
+    parse_charter(changed(LOG.entries[0], member, value), LOG.origin)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("vrf", {}),
+        ("vrf", {"0": VRF}),
+        ("vrf", {"65535": VRF}),
+        ("schemes", []),
+        ("schemes", ["id", "nhs"]),
+        ("activities", {}),
+        ("activities.4294967295", {"purpose": [], "legal_basis": [], "data": [], "text": {"en": "x"}}),
+        ("activities.1.data", ["urn:x:é", "urn:x:é"]),
+        ("seal_months", 0),
+        ("seal_months", 65_536),
+        ("since", "1970-01-01"),
+        ("since", "9999-12-31"),
+        ("system", {"i-klingon": "x", "EN-gb": "y"}),
+        ("contact", "https://größe.example/{x}"),
+    ],
+)
+def test_source_may_say_little_or_much(member: str, value: Any) -> None:
+    parse_source(changed(LOG.entries[1], member, value), 1, CHARTER)
+
+
+def test_statement_may_be_spelt_in_any_json() -> None:
+    payload = payload_of(LOG.entries[1])
+    text = json.dumps(payload, indent=1, sort_keys=True).replace('"since"', '"\\u0073ince"')
+    raw = Registry(1, 0, sign_jws(text.encode(), TYP, LOG.registrar).encode()).encode()
+    assert parse_source(raw, 1, CHARTER).statement == parse_source(LOG.entries[1], 1, CHARTER).statement
+    twice = text.replace('"\\u0073ince"', '"since": "2026-01-01", "\\u0073ince"')
+    with pytest.raises(Malformed, match="since stands twice"):
+        raw = Registry(1, 0, sign_jws(twice.encode(), TYP, LOG.registrar).encode()).encode()
+        parse_source(raw, 1, CHARTER)
+
+
 def test_statement_signed_by_anyone_else_is_refused() -> None:
     entry = decode_entry(LOG.entries[1])
     assert isinstance(entry, Registry)
