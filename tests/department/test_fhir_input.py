@@ -233,6 +233,25 @@ def test_contained_patient_is_overlooked(tmp_path: Path) -> None:
     assert [access.subject for access in outcome.accesses] == ["id:4711"]
 
 
+@pytest.mark.parametrize(
+    "entity",
+    [
+        {"what": {"reference": "Patient?identifier=urn:ssn|77"}},
+        {"what": {"reference": "https://ehr.example/fhir/Patient/77/_history/3"}},
+        {"what": {"reference": "urn:uuid:3f2c", "type": "Patient"}},
+        {"what": {"identifier": {"value": "77"}, "type": "Patient"}},
+        {
+            "what": {"reference": "urn:uuid:3f2c"},
+            "type": {"system": "http://hl7.org/fhir/resource-types", "code": "Patient"},
+        },
+        {"what": {"reference": "urn:uuid:3f2c"}, "role": {"code": "1"}},
+        {"what": {"reference": "urn:uuid:3f2c"}, "type": {"code": "1"}},
+    ],
+)
+def test_person_named_in_another_way_counts_as_nobody(entity: dict[str, Any], tmp_path: Path) -> None:
+    assert one(tmp_path, r4(entity=[entity])).fate is not Fate.NOT_ABOUT_A_PERSON
+
+
 def test_member_of_staff_is_taken_for_the_person_looked_up(tmp_path: Path) -> None:
     user = {"what": {"identifier": {"value": "clerk"}}, "type": {"code": "1"}, "role": {"code": "6"}}
     assert one(tmp_path, r4(entity=[user])).fate is Fate.NOT_ABOUT_A_PERSON

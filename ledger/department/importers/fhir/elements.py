@@ -107,8 +107,9 @@ class Reference:
 
     @property
     def resource_type(self) -> str:
-        """`Patient` of `Patient/1` or `https://ehr.example/fhir/Patient/1`, or of the `type` element."""
-        parts = self.literal.rsplit("/", 2)
+        """`Patient` of `Patient/1`, `https://a.example/Patient/1` or `Patient?identifier=…`, or the `type` element."""
+        path, query, _ = self.literal.partition("?")
+        parts = (path + "/" if query else path).rsplit("/", 2)
         if len(parts) >= 2 and parts[-2].isalpha() and parts[-2][:1].isupper():
             return parts[-2]
         return self.type.rsplit("/", 1)[-1]

@@ -71,7 +71,11 @@ def _named(event: AuditEvent, mapping: Mapping, place: str) -> Iterator[tuple[st
 
 def is_person(entity: Entity, mapping: Mapping) -> bool:
     """Whether an entity is a person whose data the event was about, or a resource that is her."""
-    return names_patient(entity) or (entity.what is not None and entity.what.resource_type in mapping.persons)
+    kind = entity.what.resource_type if entity.what else ""
+    # `type` may also be the type of the resource (http://hl7.org/fhir/resource-types).
+    return names_patient(entity) or not mapping.persons.isdisjoint(
+        {kind, *(coding.code for coding in entity.types)}
+    )
 
 
 def names_patient(entity: Entity) -> bool:
