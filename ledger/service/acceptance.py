@@ -7,6 +7,7 @@ register is still the one that the checks were made against; if not, those submi
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,10 +18,11 @@ from ledger.core.registry import Register
 from ledger.service.body import MAX_ENTRIES, Submission
 from ledger.service.checks import Candidate, Checked, View, check_submissions
 from ledger.service.problems import Refusal, RequestRefused, busy
+from ledger.service.signatures import Verifier
 from ledger.store import Connection, Store, StoreBusy, envelopes, inbox, labels, log, publication
 
 CLOCK_TOLERANCE_S = 300  # between our clock and the witnesses', as much as readers allow (formats §6)
-CHECKERS = 3
+CHECKERS = max(2, min(8, os.cpu_count() or 1))
 
 
 class Accepted(NamedTuple):
@@ -63,6 +65,7 @@ class Acceptance:
         self._inbox_limit = inbox_limit
         self._view = View(origin, Register(origin), 0)
         self._checkers = ThreadPoolExecutor(CHECKERS, "check")
+        self._verifier = Verifier()
         self._writer = ThreadPoolExecutor(1, "write")
         self._waiting: list[tuple[Checked, asyncio.Future[list[Outcome] | None]]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -71,6 +74,7 @@ class Acceptance:
         """Wait for the threads; what they were writing is written."""
         self._checkers.shutdown()
         self._writer.shutdown()
+        self._verifier.close()
 
     def refresh(self) -> None:
         """Read registry entries that were accepted since, by this process or another."""
@@ -96,7 +100,7 @@ class Acceptance:
         loop = asyncio.get_running_loop()
         while True:
             checked = await loop.run_in_executor(
-                self._checkers, check_submissions, self._view, submissions, now
+                self._checkers, check_submissions, self._view, submissions, now, self._verifier.verify
             )
             if not checked.candidates:
                 # Nothing to write, so no transaction will notice a register that another process added to.

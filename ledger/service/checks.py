@@ -10,7 +10,7 @@ label is free, and whether a coverage counts right, only the store can say: see 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,12 +26,12 @@ from ledger.core.entries import (
     signed_message,
 )
 from ledger.core.errors import BadSignature, GlassbookError, Malformed, RuleBroken
-from ledger.core.keys import verify_ed25519
 from ledger.core.merkle import leaf_hash
 from ledger.core.registry import Register
 from ledger.core.statements import parse_source
 from ledger.service.body import Submission
 from ledger.service.problems import TITLES, Refusal
+from ledger.service.signatures import Job, verify_here
 
 ENVELOPE_VERSION = 0x01
 ENVELOPE_FRAME = 1 + 12 + 16  # version, nonce, tag of AES-256-GCM (formats §4)
@@ -78,7 +78,12 @@ class Checked:
     total: int
 
 
-def check_submissions(view: View, submissions: Sequence[Submission | Refusal], now: int) -> Checked:
+def check_submissions(
+    view: View,
+    submissions: Sequence[Submission | Refusal],
+    now: int,
+    verify: Callable[[Sequence[Job]], Sequence[bool | int]] = verify_here,
+) -> Checked:
     """Check all of them, each against the register with the registry entries before it; `now` in Unix seconds."""
     checked = Checked(view, view, {}, [], len(submissions))
     signed: list[tuple[Candidate, bytes]] = []  # with the key; b"" when the signature is checked already
@@ -93,13 +98,17 @@ def check_submissions(view: View, submissions: Sequence[Submission | Refusal], n
         except GlassbookError as error:
             checked.refusals[place] = _refusal(error)
     origin = view.origin
+    jobs = [
+        (key, candidate.raw[-64:], signed_message(origin, candidate.raw)) for candidate, key in signed if key
+    ]
+    good = iter(verify(jobs))
     for candidate, key in signed:
-        if key and not verify_ed25519(key, candidate.raw[-64:], signed_message(origin, candidate.raw)):
+        if not key or next(good):
+            checked.candidates.append(candidate)
+        else:
             checked.refusals[candidate.place] = Refusal(
                 "bad-signature", "entry: not signed by the source's key"
             )
-        else:
-            checked.candidates.append(candidate)
     return checked
 
 

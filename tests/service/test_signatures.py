@@ -1,0 +1,86 @@
+"""Signatures checked in other processes: the same answers, whatever happens to those processes."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ledger.core.keys import Ed25519PrivateKey
+from ledger.service.signatures import FEW, Job, Verifier, verify_here, verify_stream
+
+KEY = Ed25519PrivateKey.from_seed(b"\x01" * 32)
+
+
+@pytest.fixture
+def verifier() -> Iterator[Verifier]:
+    verifier = Verifier()
+    yield verifier
+    verifier.close()
+
+
+def jobs(count: int, bad: set[int]) -> list[Job]:
+    """Signatures over messages of different lengths; those numbered in `bad` are over another message."""
+    made = []
+    for number in range(count):
+        message = b"message" * (number % 5) + bytes([number % 256])
+        made.append((KEY.public, KEY.sign(message + b"!" if number in bad else message), message))
+    return made
+
+
+@pytest.mark.parametrize("count", [0, 1, FEW - 1, FEW, 3 * FEW])
+def test_each_bad_signature_is_found_in_its_place(verifier: Verifier, count: int) -> None:
+    bad = {0, 7, count - 1} & set(range(count))
+    found = verifier.verify(jobs(count, bad))
+    assert {number for number, good in enumerate(found) if not good} == bad
+    assert [bool(good) for good in found] == verify_here(jobs(count, bad))
+
+
+def test_a_killed_process_costs_time_and_no_answer(verifier: Verifier) -> None:
+    first = verifier.verify(jobs(FEW, {3}))
+    (child,) = verifier._children
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert list(map(bool, verifier.verify(jobs(FEW, {3})))) == list(map(bool, first))
+    assert list(map(bool, verifier.verify(jobs(FEW, {5})))) == [number != 5 for number in range(FEW)]
+    assert len(verifier._children) == 2
+
+
+def test_a_process_ends_when_its_parent_is_gone() -> None:
+    program = (
+        "import os, sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from test_signatures import FEW, Verifier, jobs\n"
+        "verifier = Verifier()\n"
+        "verifier.verify(jobs(FEW, set()))\n"
+        "print(verifier._children[0].pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, os.path.dirname(__file__)], capture_output=True, text=True, timeout=60
+    )
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 10
+    while _runs(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _runs(pid)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_half_a_request_ends_the_conversation() -> None:
+    for cut in (b"", b"\x00\x00", b"\x00\x00\x00"):
+        assert not verify_stream(io.BytesIO(cut), io.BytesIO())
