@@ -156,7 +156,6 @@ class Sequencer:
             batch.registrations,
             pages_covers,
         )
-        tip.pages.update(tip.tree.take_changed())
         self._write(tip, batch, close, state)
         self._tip = _Tip(state, close.edge, batch.register, tip.rows, tip.tree, tip.pages)
         return Sequenced(len(batch.entries), state.size, len(batch.refused))
@@ -170,6 +169,7 @@ class Sequencer:
             log.write_tiles(db, close.tiles)
             log.add_day_counts(db, [(*key, count) for key, count in batch.counts.items()])
             if state.pages_covers == state.size:
+                tip.pages.update(tip.tree.take_changed())
                 tip.pages.write(db)
             for number, index in batch.placed:
                 log.place_registration(db, number, index)

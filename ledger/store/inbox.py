@@ -63,7 +63,7 @@ def take_waiting(db: Connection, limit: int) -> list[Waiting]:
         f"SELECT {COLUMNS} FROM inbox ORDER BY number LIMIT ?",
         (limit,),
     )
-    return [Waiting._make(row) for row in rows]
+    return [Waiting._make(row) for row in rows.all()]
 
 
 def clear(db: Connection, last: int) -> None:
