@@ -163,7 +163,7 @@ def test_seals_already_open_are_left_out_of_keys(tmp_path: Path) -> None:
 
 def test_init_overwrites_keys_or_leaves_them_open(tmp_path: Path) -> None:
     place = tmp_path / "health"
-    words = [
+    words: list[str | Path] = [
         "init", place, "--statement", SAMPLES / "systems" / "health.toml", "--origin", "log.example.gov/x",
         "--ledger", "http://127.0.0.1:1", "--log", "http://127.0.0.1:2", "--no-passphrase", "--epoch", "2024-2026",
     ]  # fmt: skip
@@ -184,7 +184,7 @@ def test_passphrase_is_ignored_or_taken_from_an_open_file(tmp_path: Path) -> Non
     place, secret = tmp_path / "health", tmp_path / "passphrase"
     secret.write_text("correct horse\n")
     os.chmod(secret, 0o600)
-    words = [
+    words: list[str | Path] = [
         "init", place, "--statement", SAMPLES / "systems" / "health.toml", "--origin", "log.example.gov/x",
         "--ledger", "http://127.0.0.1:1", "--log", "http://127.0.0.1:2", "--passphrase-file", secret,
     ]  # fmt: skip

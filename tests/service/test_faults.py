@@ -25,7 +25,7 @@ from ledger.store.engine import run
 def counts(live: LiveLedger) -> tuple[int, int, int]:
     """Rows in inbox, envelopes and registrations."""
     with live.small.store.read() as db:
-        return tuple(  # type: ignore[return-value]
+        return tuple(
             run(db, f"SELECT COUNT(*) FROM {table}").scalar_one()
             for table in ("inbox", "envelopes", "registrations")
         )
