@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from ledger.service.body import MAX_BYTES
 from ledger.service.problems import Refusal, RequestRefused, busy
@@ -53,6 +53,8 @@ class Intake:
             body = b"".join(parts)
             parts.clear()
             yield body
+        except ClientDisconnect:
+            raise RequestRefused(Refusal("bad-request", "the body ended before its end")) from None
         except TimeoutError:
             raise RequestRefused(
                 Refusal("bad-request", f"the body did not come within {READ_S:.0f} s")

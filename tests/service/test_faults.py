@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -249,6 +251,24 @@ def test_an_unexpected_fault_answers_500_without_a_word_about_the_request(
     assert "RuntimeError" in seen.out + seen.err
     monkeypatch.undo()
     assert codes(live.post(as_object(submission(record())))) == ["accepted"]
+
+
+def test_a_client_that_goes_away_in_the_middle_leaves_nothing_and_no_fault(
+    live: LiveLedger, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = counts(live)
+    body = json.dumps({"entries": [as_object(submission(record()))]}).encode()
+    headers = f"Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST /v1/entries HTTP/1.1\r\n{headers}\r\n"
+    address = live.server.url.removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1]))) as gone:
+        gone.sendall(head.encode() + body[: len(body) // 2])
+        time.sleep(0.1)
+    time.sleep(0.1)
+    assert codes(live.post()) == []
+    assert counts(live) == before
+    seen = capfd.readouterr()
+    assert "failed" not in seen.out + seen.err
 
 
 def test_metrics_count_outcomes_by_code(live: LiveLedger) -> None:
