@@ -79,7 +79,7 @@ class Operator:
         (folder / "map.toml").write_bytes((SAMPLES / "maps" / f"{name}.toml").read_bytes())
         (folder / "policy.txt").write_bytes((self.home / "policy.txt").read_bytes())
         run("glassbook", "source", "add", self.home, folder / "statement.json")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while department("keys", folder, "--subject", CITIZEN, "--out", folder / "k", code=None).returncode:
             assert time.monotonic() < deadline, "the registration was not published"
             time.sleep(0.3)
@@ -186,13 +186,13 @@ def test_running_agent_does_not_end_when_asked(health: Path, tmp_path: Path) -> 
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         department("import", health, "fhir", events(tmp_path, 4, 500))
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 90
         while json.loads(department("status", health, "--json").stdout)["outbox"]["receipts"] < before + 4:
             assert time.monotonic() < deadline, "no receipts"
             time.sleep(0.2)
     finally:
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 0 and b"Stopped." in said
     assert b"Patient" not in said and b"9990000018" not in said
 
