@@ -25,6 +25,7 @@ MAX_ENTRIES: Final = 10_000
 MAX_BYTES: Final = 16 << 20
 # Entries have at most two commas inside and one after: far more of them are not 10,000 entries.
 _MAX_COMMAS: Final = 4 * MAX_ENTRIES
+_MAX_TEXT: Final = 1 << 18  # the longest entry and the longest envelope take 175,000 characters of base64
 _NAMES: Final = ("entry", "envelope", "fetch")
 
 
@@ -111,6 +112,8 @@ def parse_lines(body: bytes) -> list[Submission | Refusal]:
 
 def parse_submission(text: bytes) -> Submission | Refusal:
     """One submission from its JSON text, or why it is none."""
+    if len(text) > _MAX_TEXT:
+        return Refusal("malformed-entry", f"submission: longer than {_MAX_TEXT} bytes, which none needs")
     try:
         read = _decode_submission(text)
     except _UNREADABLE:

@@ -176,6 +176,17 @@ def test_a_body_over_16_mib_is_refused_whether_its_length_is_said_or_not(
     assert (answer.status_code, answer.json()["type"]) == (413, "urn:glassbook:problem:too-large")
 
 
+def test_a_submission_longer_than_any_can_be_is_not_even_taken_apart(live: LiveLedger) -> None:
+    long = b'{"entry":"AA==",' * 20_000 + b'"entry":"AA=="}'
+    body = b'{"entries":[' + long + b"," + json.dumps(good()).encode() + b"]}"
+    answer = live.client.post("/v1/entries", content=body, headers=JSON)
+    assert answer.status_code == 400, "this one is no JSON"
+    long = b'{"entry":"' + b"A" * (1 << 18) + b'"}'
+    body = b'{"entries":[' + long + b"," + json.dumps(good()).encode() + b"]}"
+    answer = live.client.post("/v1/entries", content=body, headers=JSON)
+    assert codes(answer.json()["results"]) == ["malformed-entry", "accepted"]
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip"])
 def test_compressed_bodies_are_refused_before_they_are_unpacked(live: LiveLedger, encoding: str) -> None:
     bomb = gzip.compress(bytes(1 << 20))
