@@ -6,6 +6,7 @@ They are processes and not threads of one because both are bound by the interpre
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ import uvicorn
 from ledger.logs import configure_logs
 from ledger.sequencer.run import SequencerLost, run_sequencer
 from ledger.service.app import create_app
-from ledger.settings import Settings, SettingsRefused, read_settings
+from ledger.settings import Listen, Settings, SettingsRefused, read_settings
 from ledger.store import Store, StoreBusy, StoreUnusable
 
 app = typer.Typer(no_args_is_help=True, help="The ledger's own processes.")
@@ -32,24 +33,21 @@ SWITCH_S = 0.001  # while many signatures are checked, the event loop must still
 def serve(home: Home = Path(".")) -> None:
     """Take entries in over HTTP, until SIGINT or SIGTERM."""
     settings, store = _open(home)
+    bound = _listen(settings.ledger_listen)
     configure_logs()
     sys.setswitchinterval(SWITCH_S)
     config = uvicorn.Config(
         create_app(settings, store),
-        host=settings.ledger_listen.host,
-        port=settings.ledger_listen.port,
         access_log=False,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = uvicorn.Server(config)
     try:
-        server.run()
+        uvicorn.Server(config).run(sockets=[bound])
     finally:
+        bound.close()
         store.close()
-    if not server.started:
-        raise _stop(f"cannot listen on {settings.ledger_listen}; another process may use it")
 
 
 @app.command()
@@ -77,6 +75,16 @@ def _open(home: Path) -> tuple[Settings, Store]:
         return settings, Store.open(settings.database)
     except (SettingsRefused, StoreUnusable, StoreBusy) as error:
         raise _stop(str(error)) from None
+
+
+def _listen(at: Listen) -> socket.socket:
+    family = socket.AF_INET6 if ":" in at.host else socket.AF_INET
+    try:
+        return socket.create_server((at.host, at.port), family=family, backlog=512)
+    except OSError as error:
+        raise _stop(
+            f"cannot listen at {at}: {error.strerror}; look at [ledger] listen in the settings"
+        ) from None
 
 
 def _until_signal() -> Callable[[], bool]:

@@ -14,8 +14,10 @@ from livelog import LiveLedger, as_object, codes
 from smallledger import envelope, record, submission
 
 from ledger.core.encoding import b64encode
-from ledger.service.body import Submission, parse_submission
-from ledger.service.problems import Refusal
+from ledger.core.errors import GlassbookError
+from ledger.core.jose import parse_json
+from ledger.service.body import Submission, parse_document, parse_submission
+from ledger.service.problems import Refusal, RequestRefused
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 JSON = {"Content-Type": "application/json"}
@@ -229,6 +231,35 @@ def test_whatever_is_written_canonically_is_read_back(
     text = json.dumps(dict(reversed(members) if reverse else members), indent=spaces or None)
     found = parse_submission(text.encode())
     assert found == Submission(data["entry"], data.get("envelope"), data.get("fetch"))
+
+
+@given(st.lists(submissions, min_size=1, max_size=4), st.data())
+def test_a_document_is_read_as_its_elements_are_one_by_one(
+    items: list[dict[str, bytes]], draw: st.DataObject
+) -> None:
+    """The short way through a whole document and the way element by element never differ."""
+    texts = [{name: b64encode(value) for name, value in item.items()} for item in items]
+    text = json.dumps({"entries": texts}, separators=(",", ":"))
+    if draw.draw(st.booleans()):
+        at = draw.draw(st.integers(0, len(text)))
+        text = (
+            text[:at]
+            + draw.draw(st.sampled_from(['"', ",", "=", "A", " ", "}", "{", '"entry":"",', "\\u0041"]))
+            + text[at:]
+        )
+    try:
+        expected: object = [
+            parse_submission(json.dumps(element, separators=(",", ":")).encode())
+            for element in parse_json(text, "body")["entries"]
+        ]
+    except (GlassbookError, TypeError, KeyError):
+        return  # no document of which all elements can be read one by one
+    try:
+        found: object = parse_document(text.encode())
+    except RequestRefused:
+        assert list(parse_json(text, "body")) != ["entries"]
+        return
+    assert found == expected
 
 
 @given(submissions, st.data())
