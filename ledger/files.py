@@ -24,7 +24,10 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, mode: int = 0o644) -
     Raises OSError (a full disk, for one); the old file is then untouched and nothing is left behind.
     """
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=target.parent)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=target.parent)
+    except OSError as error:
+        raise _named(error, target) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -32,13 +35,20 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, mode: int = 0o644) -
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         try:
             os.unlink(temporary)
         except FileNotFoundError:
             pass
+        if isinstance(error, OSError):
+            raise _named(error, target) from None
         raise
     sync_folder(target.parent)
+
+
+def _named(error: OSError, target: Path) -> OSError:
+    """The same error of the file meant: nobody knows the temporary one."""
+    return OSError(error.errno, error.strerror, str(target))
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:

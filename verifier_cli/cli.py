@@ -7,6 +7,7 @@ command that was given keys, never in an error.
 """
 
 import os
+import re
 import sys
 import time
 import traceback
@@ -78,7 +79,7 @@ def receipt(
 
         data, trusted = _read(file), _policy(policy)
         about.update(policy=policy.read_bytes(), receipt=data)
-        return check_receipt_file(data, trusted, _now(), lang)
+        return check_receipt_file(str(file), data, trusted, _now(), lang)
 
     _run("receipt", as_json, work, about)
 
@@ -100,7 +101,7 @@ def evidence(
         data, trusted = _read(file), _policy(policy)
         # The file itself may open claims about a person: only its hash goes on.
         about.update(policy=policy.read_bytes(), evidence_sha256=sha256(data).hex())
-        return check_evidence_file(data, trusted, _now(), lang)
+        return check_evidence_file(str(file), data, trusted, _now(), lang)
 
     _run("evidence", as_json, work, about)
 
@@ -220,7 +221,7 @@ def show_entry(
     lang: LangOption = "en",
 ) -> None:
     """An entry in words: by its index in the log, or out of a receipt, evidence or entry file."""
-    index = int(what) if what.isascii() and what.isdecimal() and len(what) < 20 else None
+    index = int(what) if re.fullmatch("0|[1-9][0-9]{0,18}", what, re.ASCII) else None
     if index is not None and (policy is None or log is None):
         raise typer.BadParameter("an INDEX needs --policy FILE and --log URL|DIR as well")
 

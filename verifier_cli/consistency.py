@@ -6,7 +6,7 @@ from ledger.client.publiclog import PublicLog
 from ledger.client.seen import default_path, load_seen, save_seen
 from ledger.client.view import View
 from ledger.core.checkpoint import open_checkpoint
-from ledger.core.errors import QuorumNotMet
+from ledger.core.errors import GlassbookError, QuorumNotMet
 from ledger.core.policy import Opened, Policy
 from ledger.core.receipt import checkpoint_step
 from ledger.core.trustedlog import TrustedLog
@@ -26,12 +26,12 @@ def consistency_command(
     path = state or default_path(policy)
     compared = []
     if earlier is not None:
-        seen, _ = _follow(view, earlier[1])
+        seen, _ = _follow(view, earlier[1], earlier[0])
         compared.append({"file": earlier[0], "size": seen.checkpoint.size, "seen": seen.newest})
     remembered = load_seen(path)
     newest = view.opened
     if remembered is not None:
-        seen, newest = _follow(view, remembered)
+        seen, newest = _follow(view, remembered, str(path))
         compared.append({"file": str(path), "size": seen.checkpoint.size, "seen": seen.newest})
     if remembered != newest.note:
         save_seen(path, newest.note)
@@ -58,14 +58,18 @@ def consistency_command(
 def remember(view: View, path: Path) -> None:
     """Compare `view` with what is remembered at `path`, and remember it. Raises `Fork`, `Rollback`, OSError."""
     remembered = load_seen(path)
-    newest = view.opened if remembered is None else _follow(view, remembered)[1]
+    newest = view.opened if remembered is None else _follow(view, remembered, str(path))[1]
     if newest.note != remembered:
         save_seen(path, newest.note)
 
 
-def _follow(view: View, note: bytes) -> tuple[Opened, Opened]:
-    """The older checkpoint opened, and the one to remember from now on."""
-    seen = _open_earlier(view.policy, note, view.now)
+def _follow(view: View, note: bytes, file: str) -> tuple[Opened, Opened]:
+    """The older checkpoint, out of `file`, opened, and the one to remember from now on."""
+    try:
+        seen = _open_earlier(view.policy, note, view.now)
+    except GlassbookError as error:
+        # "checkpoint" alone would be taken for the log's.
+        raise type(error)(f"{file}: {error.where}", error.what, **error.evidence) from None
     trusted = TrustedLog(view.policy, seen)
     sizes = trusted.proof_needed(view.note)
     proof = view.consistency_from(sizes[0]) if sizes else []

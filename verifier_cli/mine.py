@@ -63,6 +63,11 @@ class Lookup:
     evidence_files: list[str] = field(default_factory=list)
     opened: tuple[str, ...] = ()
 
+    @property
+    def asked(self) -> set[int]:
+        """The sources that something was asked of: those that use a scheme under which she gave an identifier."""
+        return {stream.source for stream in self.streams} | {gap.source for gap in self.gaps}
+
 
 def mine_command(
     log: PublicLog,
@@ -89,13 +94,20 @@ def mine_command(
 
 
 def merge_keys(files: Sequence[tuple[str, bytes]], origin: str) -> list[StreamSecret]:
-    """The keys of all files. Raises `Malformed` naming the file that is none, or of another log."""
+    """The keys of all files. Raises `Malformed` naming the file that is none, or of another log, or when there is none.
+
+    Without a key nothing would be asked, and "none is missing" would be true of nobody.
+    """
     keys: list[StreamSecret] = []
     for name, data in files:
         parsed = parse_keys_file(data, name)
         if parsed.origin != origin:
             raise Malformed(name, f"holds keys for the log {parsed.origin}, the policy is of {origin}")
         keys += parsed.keys
+    if not keys:
+        raise Malformed(
+            ", ".join(name for name, _ in files), "no stream key is in there; ask the source for yours"
+        )
     return keys
 
 
@@ -210,9 +222,9 @@ def _outcome(found: Lookup, lang: str) -> Outcome:
             " ask that source for your keys and run this again with the files together"
         )
     else:
-        verdict = Verdict.HOLDS
+        verdict, asked = Verdict.HOLDS, len(found.asked)
         message = (
-            f"{number} in {len(found.whole.register.sources)} sources, and none is missing,"
+            f"{number} in {asked} source{'s' * (asked != 1)}, and none is missing,"
             f" up to records sealed until {month_in_words(found.month)}"
         )
     return Outcome("mine", verdict, message, mine_result(found, lang), mine_lines(found, lang), evidence_file)

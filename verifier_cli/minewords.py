@@ -90,6 +90,8 @@ def _source(found: Lookup, version: SourceVersion, lang: str) -> dict[str, Any]:
         "contact": version.contact,
         "complaint": version.complaint,
         "key_service": version.key_service,
+        "asked": version.source in found.asked,
+        "schemes": sorted(version.schemes),
         "accesses": [_access(access, lang) for access in _of(found, version.source)],
     }
 
@@ -149,12 +151,15 @@ def _notes(found: Lookup) -> list[str]:
 def mine_lines(found: Lookup, lang: str) -> list[Line]:
     """The list for people: sentences first, proof and limits last."""
     lines = [Line("Who looked at your data", "heading"), log_line(found.view)]
-    without = []
+    without, unasked = [], []
     for source, versions in found.whole.register.sources.items():
         accesses, version = _of(found, source), versions[-1]
         name = f"{in_language(version.department, lang)} · {in_language(version.system, lang)}"
         if not accesses:
-            without.append(name)
+            if source in found.asked:
+                without.append(name)
+            else:
+                unasked.append(f"{name} (it knows people by: {', '.join(sorted(version.schemes))})")
             continue
         status = "" if version.status == "active" else f" ({version.status})"
         count = f"{len(accesses)} access{'es' * (len(accesses) != 1)}"
@@ -169,6 +174,9 @@ def mine_lines(found: Lookup, lang: str) -> list[Line]:
         ]
     if without:
         lines += [Line(), Line(f"No access: {'; '.join(without)}.")]
+    if unasked:
+        told = "; ".join(unasked)
+        lines += [Line(), Line(f"Not asked, for want of an identifier that is used there: {told}.", "warn")]
     if found.gaps:
         lines += [Line(), Line("Not complete: there is no key for", "warn")]
         for gap in found.gaps:

@@ -25,9 +25,9 @@ RECEIPT_LIMITS = (
 )
 
 
-def check_receipt_file(data: bytes, policy: Policy, now: int, lang: str) -> Outcome:
-    """Check a receipt; raises what `check_receipt` and `parse_receipt` raise."""
-    checked = check_receipt(parse_receipt(data), policy, now)
+def check_receipt_file(name: str, data: bytes, policy: Policy, now: int, lang: str) -> Outcome:
+    """Check the receipt in the file of that name; raises what `check_receipt` and `parse_receipt` raise."""
+    checked = check_receipt(parse_receipt(data, name), policy, now)
     lines = [Line(entry_in_words(checked.entry, checked.index, lang)), Line(), *numbered(checked.steps)]
     lines += [Line(), Line("What this does not prove", "heading"), Line(RECEIPT_LIMITS, indent=3), Line()]
     return Outcome(
@@ -45,9 +45,9 @@ def check_receipt_file(data: bytes, policy: Policy, now: int, lang: str) -> Outc
     )
 
 
-def check_evidence_file(data: bytes, policy: Policy, now: int, lang: str) -> Outcome:
-    """Check evidence of one access; raises what `check_evidence` and `parse_evidence` raise."""
-    checked = check_evidence(parse_evidence(data), policy, now)
+def check_evidence_file(name: str, data: bytes, policy: Policy, now: int, lang: str) -> Outcome:
+    """Check the evidence in the file of that name; raises what `check_evidence` and `parse_evidence` raise."""
+    checked = check_evidence(parse_evidence(data, name), policy, now)
     limits = in_language(checked.evidence.statement, lang)
     lines = [*_shown(checked, lang), Line(), *numbered(checked.steps)]
     lines += [Line(), Line("What this does not prove", "heading"), Line(limits, indent=3)]

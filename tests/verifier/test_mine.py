@@ -112,6 +112,30 @@ def test_a_stream_without_key_is_named_and_the_list_still_shown(
     assert "NOT COMPLETE" in text.err and "source 2, year 2025" in text.err
 
 
+def test_a_source_that_could_not_be_asked_is_not_told_as_one_without_access(
+    run: Run, files: Path, log: LogFactory
+) -> None:
+    log.add_source("Land Registry", schemes=["id"])
+    log.publish(files / "public")
+    ran = run("mine", "me.keys.json", "--policy", "policy.txt", "--log", "public")
+    assert ran.exit == 0
+    assert "HOLDS: 4 accesses in 2 sources" in ran.out
+    assert "No access: Land Registry" not in ran.out
+    assert "Not asked, for want of an identifier that is used there: Land Registry" in ran.out
+    assert [source["asked"] for source in _mine(run, "public").json["result"]["sources"]] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_files_without_a_key_prove_nothing(run: Run, files: Path, log: LogFactory) -> None:
+    (files / "me.keys.json").write_text(json.dumps({"origin": log.origin, "keys": []}))
+    ran = _mine(run, "public")
+    assert ran.exit == 3
+    assert "me.keys.json: no stream key" in ran.json["message"]
+
+
 def test_every_seal_month_up_to_the_present_is_asked_for(run: Run, files: Path, log: LogFactory) -> None:
     present = month_of(day_of(NOW))
     source = log.add_source("Police", seal_months=3)
