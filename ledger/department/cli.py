@@ -51,25 +51,31 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def faults(folder: Path) -> Iterator[None]:
-    """Every error as one line on standard error and an exit code; Refuted ones leave their evidence in a file."""
+def faults(folder: Path, as_json: bool = False) -> Iterator[None]:
+    """Every error as one line on standard error and an exit code; Refuted ones leave their evidence in a file.
+
+    With `as_json` standard output has it too: `{"error": {"message", "evidence_file"}, "exit"}`.
+    """
+    evidence = None
     try:
         yield
+        return
     except Refuted as error:
-        say(f"Refuted: {error}")
-        path = _keep_evidence(folder, error)
-        if path is not None:
-            say(f"The evidence is in {path}: show it to the log's witnesses and to whoever oversees it.")
-        raise typer.Exit(1) from None
+        code, message = 1, f"Refuted: {error}"
+        evidence = _keep_evidence(folder, error)
     except (GlassbookError, FileRefused) as error:
-        say(str(error))
-        raise typer.Exit(3) from None
+        code, message = 3, str(error)
     except OSError as error:
-        say(f"{error.filename or 'input/output'}: {error.strerror or error}")
-        raise typer.Exit(3) from None
+        code, message = 3, f"{error.filename or 'input/output'}: {error.strerror or error}"
     except KeyboardInterrupt:
-        say("Stopped. Nothing is lost: run the same command again to go on.")
-        raise typer.Exit(130) from None
+        code, message = 130, "Stopped. Nothing is lost: run the same command again to go on."
+    say(message)
+    if evidence is not None:
+        say(f"The evidence is in {evidence}: show it to the log's witnesses and to whoever oversees it.")
+    if as_json:
+        file = str(evidence) if evidence is not None else None
+        _show({"error": {"message": message, "evidence_file": file}, "exit": code})
+    raise typer.Exit(code)
 
 
 def _keep_evidence(folder: Path, error: Refuted) -> Path | None:
@@ -186,7 +192,7 @@ def import_(
     """Read log files into the outbox."""
     if format_ != "fhir":
         raise typer.BadParameter(f"{format_} is not read; the formats are: fhir", param_hint="FORMAT")
-    with faults(folder or HERE):
+    with faults(folder or HERE, as_json):
         result = import_files(files, folder, map_, dry_run, as_json, _passphrase(passphrase_file), say)
         if result.unfinished is not None:
             say(str(result.unfinished))
@@ -206,7 +212,7 @@ def send(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Hand in what the outbox holds, once, and collect receipts."""
-    with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
+    with faults(folder, as_json), Home(folder, _passphrase(passphrase_file)) as home:
         sender = _sender(home, patience)
         counts = sender.send(wait)
         _report(counts, home, as_json)
@@ -263,7 +269,7 @@ def _sender(home: Home, patience: int | None) -> Sender:
 @app.command()
 def status(folder: HomeFolder = HERE, as_json: AsJson = False) -> None:
     """What waits, what failed and why, and what to do about it."""
-    with faults(folder), Home(folder) as home:
+    with faults(folder, as_json), Home(folder) as home:
         _report(home.outbox.counts(), home, as_json)
 
 
@@ -349,7 +355,7 @@ def recover(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Rebuild lost counters from the public index; nothing is given a number until that is done."""
-    with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
+    with faults(folder, as_json), Home(folder, _passphrase(passphrase_file)) as home:
         now = int(time.time())
         recovery.begin(home.outbox, now)
         view = home.view(now)

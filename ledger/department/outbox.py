@@ -167,6 +167,11 @@ class Outbox:
                 what = "the disk is full; this step was not kept, nothing before it is lost: make room and run it again"
             elif code.startswith("SQLITE_BUSY"):
                 what = "another program holds the outbox; let it finish and run this again"
+            elif code in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+                what = (
+                    "is damaged, or no outbox: keep it aside, put back a backup or do without, "
+                    "then run glassbook department recover, and import again what has no receipt"
+                )
             else:
                 what = f"{error}; nothing of this step was kept"
             raise CannotGoOn(str(self.path), what) from None

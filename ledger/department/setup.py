@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ledger.core.encoding import b64url_encode, parse_decimal
+from ledger.core.encoding import b64url_encode, parse_date, parse_decimal
 from ledger.core.errors import Malformed
 from ledger.core.jose import jwk
 from ledger.core.keys import Ed25519PrivateKey, format_private_key
@@ -81,8 +81,7 @@ def read_system(data: bytes, where: str) -> dict[str, Any]:
         "since": top.text("since"),
         "status": "active",
     }
-    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", statement["since"]):
-        raise top.wrong("since", "is no date in quotes, YYYY-MM-DD")
+    parse_date(statement["since"], f"{where}: since")
     top.finish()
     return statement
 

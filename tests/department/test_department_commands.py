@@ -140,6 +140,25 @@ def test_keys_for_a_scheme_or_form_that_is_not_hers_are_written(tmp_path: Path) 
         assert not out.exists()
 
 
+def test_file_that_cannot_be_written_is_named_by_its_temporary_name(tmp_path: Path) -> None:
+    small = SmallDepartment(tmp_path)
+    common = ("keys", "--subject", "id:anna", "--dir", small.home_folder, "--out")
+    for out in (tmp_path, tmp_path / "nowhere" / "k.keys.json"):
+        assert glassbook(*common, out, code=3).stderr.startswith(f"{out}: ")
+
+
+def test_programs_get_no_json_when_a_command_fails(tmp_path: Path) -> None:
+    small = SmallDepartment(tmp_path)
+    (small.home_folder / "outbox.sqlite").write_bytes(bytes(8192))
+    log = small.write_log([r4()])
+    for words in (("import", "fhir", log), ("send",), ("status",), ("recover",)):
+        failed = glassbook(*words, "--json", "--dir", small.home_folder, code=3)
+        told = json.loads(failed.stdout)
+        assert told["exit"] == 3
+        assert told["error"]["message"] == failed.stderr.strip()
+        assert "run glassbook department recover" in told["error"]["message"]
+
+
 def test_keys_leave_out_an_epoch_whose_key_is_gone(tmp_path: Path) -> None:
     small = SmallDepartment(tmp_path)
     settings = small.home_folder / "department.toml"
@@ -198,11 +217,12 @@ STATEMENTS: dict[str, tuple[str, str, str]] = {
     "unknown member": ("seal_months = 0", "seal_month = 0", "seal_month: unknown"),
     "no contact": ('contact = "mailto:records@health.example.gov"', "", "contact: missing"),
     "contact without scheme": ("mailto:records@health.example.gov", "records", "contact: not a URL"),
-    "no such date": (
+    "date without quotes": (
         'since = "2026-01-01"',
         "since = 2026-01-01",
         "since: is a date or time, must be a string",
     ),
+    "no such date": ('since = "2026-01-01"', 'since = "2026-02-30"', "since: not a date"),
     "IRI without scheme": ("https://w3id.org/dpv/pd#OfficialID", "OfficialID", "IRI"),
     "language without text": ('en = "National health record"', 'en = ""', "system.en: is empty"),
     "activity 0": ("[activities.1]", "[activities.0]", "is that of sealed records"),
