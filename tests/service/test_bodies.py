@@ -6,11 +6,12 @@ import base64
 import gzip
 import json
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from livelog import LiveLedger, as_object, codes
+from livelog import NOON, LiveLedger, as_object, codes
 from smallledger import envelope, record, submission
 
 from ledger.core.encoding import b64encode
@@ -21,6 +22,14 @@ from ledger.service.problems import Refusal, RequestRefused
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLedger]:
+    """One ledger for all of these: each test hands in entries of its own."""
+    live = LiveLedger(tmp_path_factory.mktemp("bodies") / "home", lambda: NOON, wait_s=10)
+    yield live
+    live.close()
 
 
 def good() -> dict[str, str]:
