@@ -14,11 +14,9 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-import uvicorn
 
 from ledger.logs import configure_logs
 from ledger.sequencer.run import SequencerLost, run_sequencer
-from ledger.service.app import create_app
 from ledger.settings import Listen, Settings, SettingsRefused, read_settings
 from ledger.store import Store, StoreBusy, StoreUnusable
 
@@ -32,6 +30,11 @@ SWITCH_S = 0.001  # while many signatures are checked, the event loop must still
 @app.command()
 def serve(home: Home = Path(".")) -> None:
     """Take entries in over HTTP, until SIGINT or SIGTERM."""
+    # Here, so that the sequencer starts without them.
+    import uvicorn
+
+    from ledger.service.app import create_app
+
     settings, store = _open(home)
     bound = _listen(settings.ledger_listen)
     configure_logs()
