@@ -7,8 +7,27 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
+from typing import Any
 
 import structlog
+
+
+class _Lines(structlog.PrintLogger):
+    """Lines on standard error. One that cannot be written is lost, and not the process with it.
+
+    A log often lies on the disk that the database filled: when there is room again, work goes on.
+    """
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
+
+
+def _lines(*_: Any) -> _Lines:
+    return _Lines(sys.stderr)
 
 
 def configure_logs(level: int = logging.INFO) -> None:
@@ -20,7 +39,7 @@ def configure_logs(level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_lines,
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -209,5 +210,7 @@ def publish_and_serve(settings: Settings, signer: LogSigner, store: Store, bound
 
 
 def _stop(text: str) -> typer.Exit:
-    print(f"publisher: {text}", file=sys.stderr, flush=True)
+    # Where standard error goes, the disk may be full: no reason to end.
+    with suppress(OSError):
+        print(f"publisher: {text}", file=sys.stderr, flush=True)
     return typer.Exit(3)

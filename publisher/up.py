@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -133,4 +134,6 @@ def _end(parts: list[Part]) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"glassbook: {text}", file=sys.stderr, flush=True)
+    # Where standard error goes, the disk may be full: no reason to end.
+    with suppress(OSError):
+        print(f"glassbook: {text}", file=sys.stderr, flush=True)

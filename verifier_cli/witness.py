@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -70,7 +71,9 @@ def _note_of(body: bytes) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"witness: {text}", file=sys.stderr, flush=True)
+    # Where standard error goes, the disk may be full: no reason to end.
+    with suppress(OSError):
+        print(f"witness: {text}", file=sys.stderr, flush=True)
 
 
 def parse_listen(text: str) -> tuple[str, int]:

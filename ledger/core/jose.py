@@ -85,7 +85,9 @@ def parse_json(data: bytes | str, where: str) -> Any:
     except _Fault as fault:
         raise Malformed(where, str(fault)) from None
     except json.JSONDecodeError as error:
-        raise Malformed(where, f"not JSON: {error.msg.removesuffix(' starting at')} at character {error.pos}") from None
+        raise Malformed(
+            where, f"not JSON: {error.msg.removesuffix(' starting at')} at character {error.pos}"
+        ) from None
     except RecursionError:
         raise Malformed(where, f"nested more than {MAX_DEPTH} deep") from None
     # Both checks walk the value, so they run only when the text could need them.

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +47,9 @@ HERE = Path(".")
 
 
 def say(text: str) -> None:
-    typer.echo(printable(text), err=True)
+    # Where standard error goes, the disk may be full: no reason to end.
+    with suppress(OSError):
+        typer.echo(printable(text), err=True)
 
 
 @contextmanager
