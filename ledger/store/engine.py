@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,6 +24,7 @@ from sqlalchemy.engine import make_url
 from ledger.store import schema
 
 BUSY_TIMEOUT_S = 5.0
+TURN_S = 0.001
 BEGIN = "run: glassbook init DIR --origin ORIGIN"
 CACHE_KIB = 24 * 1024  # a connection's page cache; a process holds one or two connections
 
@@ -151,6 +153,27 @@ def _placed(db: Connection, sql: str) -> str:
     return sql if db.dialect.paramstyle == "qmark" else sql.replace("?", "%s")
 
 
+def _begin_write(db: Connection) -> None:
+    """Take SQLite's write lock, waiting for it up to BUSY_TIMEOUT_S.
+
+    SQLite's own waiting sleeps up to 100 ms at a time while the lock is long free again; the sequencer and the
+    service, which take turns many times a second, would lose most of that.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    db.exec_driver_sql("PRAGMA busy_timeout = 0").close()
+    try:
+        while True:
+            try:
+                db.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except sqlalchemy.exc.OperationalError as error:
+                if _passing(error) != _PASSING["SQLITE_BUSY"] or time.monotonic() > deadline:
+                    raise
+            time.sleep(TURN_S)
+    finally:
+        db.exec_driver_sql(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}").close()
+
+
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         return sqlalchemy.create_engine(url, hide_parameters=True)
@@ -173,9 +196,10 @@ def _engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(db: Connection) -> None:
-        db.exec_driver_sql(
-            "BEGIN IMMEDIATE" if db.get_execution_options().get("glassbook_write") else "BEGIN"
-        )
+        if db.get_execution_options().get("glassbook_write"):
+            _begin_write(db)
+        else:
+            db.exec_driver_sql("BEGIN")
 
     return engine
 
