@@ -8,6 +8,7 @@ is shown, by computing it, to be an earlier state of the tree that is to be sign
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,9 @@ def check_clock(published: Signed | None, now: int) -> None:
     keep the log from being signed until that time has come.
     """
     if published is not None and now < published.timestamp:
+        # The same words as long as it lasts: they are logged when they change.
+        at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(published.timestamp))
         raise SigningRefused(
-            f"this machine's clock is {published.timestamp - now} s before the last checkpoint it published;"
+            f"this machine's clock is before the last checkpoint it published, which is of {at};"
             " set the clock, and publishing goes on by itself"
         )

@@ -82,7 +82,9 @@ class Store:
                 row = run(db, "SELECT schema_version FROM state WHERE id = 1").first()
         except sqlalchemy.exc.DBAPIError as error:
             raise StoreUnusable(
-                f"the database holds no glassbook tables or is damaged ({type(error.orig).__name__})"
+                f"{self.engine.url.database}: holds no glassbook tables or is damaged"
+                f" ({type(error.orig).__name__}); put the right file there, or a backup that is not older"
+                " than the published checkpoint"
             ) from None
         if row is None:
             raise StoreUnusable(f"the database holds no log yet; {BEGIN}")
