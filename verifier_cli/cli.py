@@ -141,11 +141,12 @@ def mine(
     """Every access to your data, with the proof that none is missing, source by source."""
     if evidence_to is None and (entry or opened):
         raise typer.BadParameter("--entry and --open choose what --evidence DIR writes; give that as well")
+    claims = _claims(opened)
 
     def work() -> Outcome:
         from verifier_cli.mine import Wish, mine_command
 
-        wish = None if evidence_to is None else Wish(evidence_to, tuple(entry or ()), _claims(opened))
+        wish = None if evidence_to is None else Wish(evidence_to, tuple(entry or ()), claims)
         files = [(str(path), _read(path)) for path in keys]
         trusted = _policy(policy)
         with Progress(as_json) as progress, closing(_log(log, progress)) as source:
@@ -281,7 +282,12 @@ def _log(where: str, progress: Progress | None = None) -> ClosableLog:
 
 
 def _claims(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    from ledger.core.sdjwt import CLAIMS
+
+    named = tuple(part.strip() for part in text.split(",") if part.strip())
+    if any(name not in CLAIMS and name != "all" for name in named):
+        raise typer.BadParameter(f"--open: no claim of that name; there are: all, {', '.join(CLAIMS)}")
+    return named
 
 
 # -- what comes out ------------------------------------------------------------------------------------

@@ -70,6 +70,8 @@ def show(outcome: Outcome, as_json: bool) -> None:
     out = console()
     print_lines(out, outcome.lines)
     style, word = _OF_VERDICT[outcome.verdict]
+    if outcome.command == "show" and outcome.verdict is Verdict.HOLDS:
+        word = "SHOWN"  # what an entry says was not held against any rule
     lines = [Line(f"{word}: {outcome.told}", style)]
     # A verdict that is not the good one also shows where output is redirected.
     good = outcome.verdict is Verdict.HOLDS

@@ -170,7 +170,7 @@ def test_a_reader_that_hangs_up_does_not_make_the_result_another(files: Path, lo
 def test_colour_is_for_terminals_only(files: Path) -> None:
     args = [sys.executable, "-m", "verifier_cli", "show", "0", "--policy", "policy.txt", "--log", "public"]
     lines = _on_a_terminal(args, files)
-    assert "\x1b[" in lines and "HOLDS" in lines
+    assert "\x1b[" in lines and "SHOWN" in lines
     plain = subprocess.run(args, cwd=files, capture_output=True, text=True, check=True)
     assert "\x1b[" not in plain.stdout
 

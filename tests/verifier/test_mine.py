@@ -324,7 +324,6 @@ def test_evidence_of_all_accesses_leaves_out_those_without_details(run: Run, ser
     [
         (["--entry", "1"], "not among your accesses"),
         (["--entry", "5"], "missing"),
-        (["--open", "salary"], "no claim of that name"),
         (["--open", "recipient"], "not in it"),
     ],
 )
@@ -345,6 +344,15 @@ def test_entry_without_evidence_is_a_usage_error(run: Run, files: Path) -> None:
     assert (
         run("mine", "me.keys.json", "--policy", "policy.txt", "--log", "public", "--open", "actor").exit == 2
     )
+
+
+def test_a_claim_that_there_is_none_of_is_found_before_anything_is_asked(run: Run, files: Path) -> None:
+    ran = run(
+        "mine", "me.keys.json", "--policy", "policy.txt", "--log", "gone",
+        "--evidence", "shown", "--open", "salary",
+    )  # fmt: skip
+    assert ran.exit == 2
+    assert "no claim of that name" in ran.err and "subject" in ran.err
 
 
 def test_labels_are_not_asked_in_the_order_of_a_stream(run: Run, server: LogServer, log: LogFactory) -> None:

@@ -53,6 +53,12 @@ def test_evidence_tells_what_is_opened_and_what_is_not(run: Run, shown: Path) ->
     }  # fmt: skip
 
 
+def test_an_entry_that_is_only_shown_is_not_said_to_hold(run: Run, shown: Path) -> None:
+    ran = run("show", "e.evidence.json")
+    assert ran.exit == 0
+    assert "SHOWN: nothing was checked" in ran.out and "HOLDS" not in ran.out
+
+
 def test_evidence_of_a_source_that_changed_later_says_to_look_it_up(
     run: Run, files: Path, log: LogFactory
 ) -> None:
