@@ -85,7 +85,7 @@ def _open(url: str) -> dict[str, float]:
         state = log.read_state(db)
         rows = StoredRows(state.size)
         rows.db = db
-        tree, _ = load_tree(db, rows)
+        tree, _ = load_tree(db, rows, state.size)
         if tree.root != state.index_root:
             raise SystemExit("the index that was loaded has another root than the one that was written")
         start_s = time.perf_counter() - started

@@ -5,30 +5,28 @@ the index root that readers can see, so the index here is the one over the first
 being one less than the published size: a row carries its entry's index, and rows from `covers` on do not
 count.
 
-The index moves on lazily: publishing only notes the new checkpoint, and the buckets in which labels came
-are computed again when the next proof is asked for, or when nothing else is going on.
+The index moves on beside the publishing: a new checkpoint is only noted, and what batches changed in the index is
+applied when the next proof is asked for, or by `keep_up` within FOLLOW_SECONDS.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ledger.core.checkpoint import Checkpoint, parse_checkpoint
 from ledger.core.entries import IndexRoot, decode_entry
+from ledger.core.errors import Malformed
 from ledger.core.index import PrefixTree
 from ledger.core.merkle import prove_inclusion
 from ledger.core.note import parse_note
 from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile, TileHashes, decode_bundle
 from ledger.store import Connection, Store
-from ledger.store.buckets import StoredRows, labels_between, load_tree
+from ledger.store.buckets import StoredRows, follow_tree, load_tree
 from publisher.tiles import TileReader
 
-QUIET_SECONDS = 1.0
-FAR_BEHIND = 200_000
-"""Leaves; an index further behind than this is brought up to date even while much is published."""
+FOLLOW_SECONDS = 0.5
 
 
 class NotPublished(Exception):
@@ -72,7 +70,6 @@ class Published:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._view: View | None = None
-        self._shown_at = 0.0
         self._index_lock = threading.Lock()  # held while the index is read or moved, never while publishing
         self._rows = StoredRows(0)
         self._tree: PrefixTree | None = None
@@ -84,7 +81,7 @@ class Published:
 
     def show(self, view: View) -> None:
         """From now on this is what is published. Never waits."""
-        self._view, self._shown_at = view, time.monotonic()
+        self._view = view
 
     def prove(self, labels: Sequence[bytes]) -> tuple[View, list[bytes]]:
         """Index proofs for these labels (32 bytes each), in order, and the view they are all under.
@@ -96,17 +93,18 @@ class Published:
             if view is None:
                 raise NotPublished
             with self._store.read() as db:
-                return view, self._index(db, view).prove_many(labels)
+                tree = self._index(db, view)
+                try:
+                    return view, tree.prove_many(labels)
+                except Malformed as error:
+                    self._tree = None
+                    raise IndexWrong(_wrong(view.index_root.covers, str(error))) from None
 
     def keep_up(self, stop: threading.Event) -> None:
-        """Bring the index up to date whenever it is quiet, so that the first to ask need not wait; until
-        `stop`."""
-        while not stop.wait(QUIET_SECONDS):
+        """Bring the index up to date soon after each checkpoint, so that who asks need not wait; until `stop`."""
+        while not stop.wait(FOLLOW_SECONDS):
             view = self._view
             if view is None or (self._tree and self._rows.covers == view.index_root.covers):
-                continue
-            behind = view.index_root.covers - self._rows.covers
-            if self._tree and behind < FAR_BEHIND and time.monotonic() - self._shown_at < QUIET_SECONDS:
                 continue
             try:
                 with self._index_lock, self._store.read() as db:
@@ -122,15 +120,18 @@ class Published:
         self._tree = None  # whatever goes wrong below, the next one starts from the database
         if tree is None:
             rows.covers = covers
-            tree, _ = load_tree(db, rows)
+            tree, _ = load_tree(db, rows, covers + 1)
         elif rows.covers != covers:
-            tree.mark_dirty(labels_between(db, min(rows.covers, covers), max(rows.covers, covers)))
-            rows.covers = covers
+            start, rows.covers = rows.covers + 1, covers
+            follow_tree(db, tree, start, covers + 1)
         if tree.root != view.index_root.index_root:
-            raise IndexWrong(
-                f"the index over the first {covers} leaves in the database is not the published one; the"
-                " database was altered or restored from a backup, and no index proof can be given until it"
-                " is right again"
-            )
+            raise IndexWrong(_wrong(covers, "it has another root"))
         self._tree = tree
         return tree
+
+
+def _wrong(covers: int, why: str) -> str:
+    return (
+        f"the index over the first {covers} leaves in the database is not the published one ({why}); the database"
+        " was altered or restored from a backup, and no index proof can be given until it is right again"
+    )

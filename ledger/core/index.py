@@ -157,7 +157,9 @@ class PrefixTree:
 
         A label may be taken by a row already there or by a pair with a lower index in the same call; the
         first stays and nothing else about the index changes. Hashing towards the root is shared: batches pay.
+        Raises Malformed when rows are missing that the root was made of.
         """
+        self.flush()
         shift = 24 - self._bits
         prefixes: list[int] = []
         groups: list[list[Row]] = []
@@ -179,7 +181,10 @@ class PrefixTree:
         fresh: list[Row] = []
         touched: list[int] = []
         stored = self._rows.buckets(prefixes, self._bits)
+        counts = self._counts
         for prefix, group, old in zip(prefixes, groups, stored, strict=True):
+            if len(old) != counts[prefix]:
+                raise Malformed("index rows", f"{len(old)} labels in bucket {prefix}, not {counts[prefix]}")
             if old:
                 known = {label for label, _ in old}
                 new = [pair for pair in group if pair[0] not in known]
@@ -253,11 +258,18 @@ class PrefixTree:
         return self.prove_many([label])[0]
 
     def prove_many(self, labels: Sequence[bytes]) -> list[bytes]:
-        """Proofs in order; each bucket they need is read once."""
+        """Proofs in order; each bucket they need is read once.
+
+        Raises Malformed when the rows are no longer those that `root` was made of.
+        """
         self.flush()
         paths = [self._walk(label) for label in labels]
         needed = sorted({bucket for _, bucket in paths if bucket is not None})
         rows = dict(zip(needed, self._rows.buckets(needed, self._bits), strict=True))
+        for prefix in needed:
+            at = 32 * ((1 << self._bits) + prefix)
+            if _hash_rows(rows[prefix], self._bits) != self._hashes[at : at + 32]:
+                raise Malformed("index rows", f"the labels of bucket {prefix} do not hash to it")
         proofs = []
         for label, (siblings, bucket) in zip(labels, paths, strict=True):
             leaf: Row | None = None

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import structlog
 
 from ledger.core.entries import REGISTRY, decode_entry
+from ledger.core.errors import Malformed
 from ledger.core.index import EMPTY, PrefixTree
 from ledger.core.merkle import EMPTY_ROOT, leaf_hash
 from ledger.core.registry import Register
 from ledger.sequencer.plan import Batch, Close, close_batch, edge_root, edge_tiles, plan_batch
 from ledger.store import Connection, Store, StoreBusy, StoreUnusable, inbox, labels, log
-from ledger.store.buckets import PAGES_EVERY, BucketPages, StoredRows, load_tree
+from ledger.store.buckets import PAGES_EVERY, BucketPages, StoredRows, load_tree, pack_changes
 
 POLL_S = 0.05
 BUSY_S = 1.0
@@ -102,7 +103,10 @@ class Sequencer:
                     register.add(index, entry)
             rows = StoredRows(state.size)
             rows.db = db
-            tree, pages = load_tree(db, rows)
+            tree, pages = load_tree(db, rows, state.size)
+            held = labels.count_labels(db)
+            if held != state.labels:
+                raise StoreUnusable(f"{held} index labels are stored, not {state.labels}: restore a backup")
             if tree.root != state.index_root or tree.labels != state.labels:
                 raise StoreUnusable(
                     "the stored labels do not hash to the stored index root: restore a backup"
@@ -132,7 +136,10 @@ class Sequencer:
                     lambda source, day: log.read_day_count(db, source, day),
                 )
                 tip.rows.db = db
-                taken = tip.tree.insert_many(batch.labels)
+                try:
+                    taken = tip.tree.insert_many(batch.labels)
+                except Malformed as error:
+                    raise StoreUnusable(f"{error}: restore a backup") from None
                 if taken:
                     raise StoreUnusable(f"{len(taken)} index labels in the inbox are in the log already")
                 root, count = tip.tree.root, tip.tree.labels
@@ -168,9 +175,12 @@ class Sequencer:
             labels.add_labels(db, sorted(tip.rows.added))
             log.write_tiles(db, close.tiles)
             log.add_day_counts(db, [(*key, count) for key, count in batch.counts.items()])
+            changed = tip.tree.take_changed()
+            labels.add_changes(db, state.size, pack_changes(changed))
+            tip.pages.update(changed)
             if state.pages_covers == state.size:
-                tip.pages.update(tip.tree.take_changed())
                 tip.pages.write(db)
+                labels.drop_changes(db, state.size - PAGES_EVERY)
             for number, index in batch.placed:
                 log.place_registration(db, number, index)
             self._clear(db, batch)

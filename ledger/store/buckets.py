@@ -1,8 +1,8 @@
 """The index over the store: label rows for `ledger.core.index.PrefixTree`, and its bucket hashes persisted.
 
-A process that starts loads the bucket hashes and reads only the labels that came after they were written, so
-that a million labels cost neither memory nor minutes.  `index_pages` are written every PAGES_EVERY leaves and
-not with every batch: they are a shortcut, and what they lack can always be computed from the rows.
+A process that starts loads the bucket hashes and applies what batches changed in them since, so that a million
+labels cost neither memory nor minutes; a process that follows another's index applies the changes alone.  Both are
+shortcuts: whoever takes them compares the root, and what they lack can always be computed from the rows.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from struct import Struct
 from ledger.core.entries import decode_entry, index_label
 from ledger.core.index import TOP_BITS, Bucket, PrefixTree, Row
 from ledger.store.engine import Connection, run
-from ledger.store.labels import read_pages, write_pages
+from ledger.store.labels import read_changes, read_pages, write_pages
 from ledger.store.log import read_entries, read_state
 
-PAGES_EVERY = 16_384
+PAGES_EVERY = 131_072
+"""Leaves after which all changed pages are written anew; changes are kept for as many again."""
 PAGE = 1024  # buckets a page
 CHUNK = 100
 STEP = 5_000  # entries read at once
 _BUCKET = Struct(">32sI")  # hash ‖ u32 labels
+_CHANGE = Struct(">I32sI")  # u32 prefix ‖ hash ‖ u32 labels
 _PAST_ALL = b"\xff" * 33
 
 
@@ -102,6 +104,29 @@ class BucketPages:
         self._dirty.clear()
 
 
+def pack_changes(buckets: Iterable[Bucket]) -> bytes:
+    """What `PrefixTree.take_changed` gave, 40 bytes a bucket."""
+    return b"".join([_CHANGE.pack(*bucket) for bucket in buckets])
+
+
+def follow_tree(db: Connection, tree: PrefixTree, start: int, stop: int) -> list[Bucket]:
+    """Bring a tree over the log of `start` leaves to that of `stop`, both sizes after a batch.
+
+    Gives the buckets that were taken over; those it has to compute, `tree.take_changed` will name.
+    `StoredRows.covers` is the caller's to move; so is the comparison of the root with one it trusts.
+    """
+    batches = read_changes(db, start, stop) if start <= stop else None
+    if batches is None:
+        tree.mark_dirty(labels_between(db, min(start, stop), max(start, stop)))
+        return []
+    newest: dict[int, Bucket] = {}
+    for data in batches:
+        for prefix, digest, labels in _CHANGE.iter_unpack(data):
+            newest[prefix] = Bucket(prefix, digest, labels)
+    tree.load(newest.values())
+    return list(newest.values())
+
+
 def labels_between(db: Connection, start: int, stop: int) -> Iterator[bytes]:
     """The index labels of entries start … stop−1; index roots have none."""
     for first in range(start, stop, STEP):
@@ -111,14 +136,15 @@ def labels_between(db: Connection, start: int, stop: int) -> Iterator[bytes]:
                 yield label
 
 
-def load_tree(db: Connection, rows: StoredRows, top_bits: int = TOP_BITS) -> tuple[PrefixTree, BucketPages]:
-    """The index over the first `rows.covers` leaves: the persisted buckets, and the rows since or before.
+def load_tree(
+    db: Connection, rows: StoredRows, size: int, top_bits: int = TOP_BITS
+) -> tuple[PrefixTree, BucketPages]:
+    """The index over the log when it was `size` leaves long after a batch; `rows.db` and `rows.covers` are set.
 
-    `rows.db` must be set.  The caller compares `tree.root` with the index root it trusts for that size.
+    The caller compares `tree.root` with the index root it trusts for that size.
     """
     pages = BucketPages(read_pages(db))
     tree = PrefixTree(rows, top_bits)
     tree.load(pages)
-    stored = read_state(db).pages_covers
-    tree.mark_dirty(labels_between(db, min(stored, rows.covers), max(stored, rows.covers)))
+    pages.update(follow_tree(db, tree, read_state(db).pages_covers, size))
     return tree, pages

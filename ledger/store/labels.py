@@ -1,8 +1,8 @@
 """The index's rows: labels in order, and the persisted hashes of its buckets.
 
 A row carries its entry's index, so the index as of any earlier size is the rows with `idx < covers`.
-The bucket hashes are written now and then, for `State.pages_covers` leaves; who needs them for another size
-recomputes the buckets of the labels that lie between the two sizes.
+All bucket hashes are written now and then, for `State.pages_covers` leaves; what each batch changed in them is
+written with the batch, so that a reader can follow from one size to the next without reading a label.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ def find_labels(db: Connection, labels: Sequence[bytes]) -> dict[bytes, int]:
         for label, idx in run(db, f"SELECT label, idx FROM labels WHERE label IN ({marks})", part):
             found[bytes(label)] = idx
     return found
+
+
+def count_labels(db: Connection) -> int:
+    """How many index labels are stored; reads them all, about 0.1 s a million."""
+    return int(run(db, "SELECT COUNT(*) FROM labels").scalar_one())
 
 
 def bucket_bounds(prefix: int, bits: int) -> tuple[bytes, bytes]:
@@ -60,3 +65,25 @@ def write_pages(db: Connection, pages: Iterable[tuple[int, bytes]]) -> None:
 def read_pages(db: Connection) -> dict[int, bytes]:
     """All pages of bucket hashes, by page; those never written are left out (all their buckets are empty)."""
     return {page: bytes(data) for page, data in run(db, "SELECT page, data FROM index_pages")}
+
+
+def add_changes(db: Connection, size: int, data: bytes) -> None:
+    """Note what the batch that made the log `size` leaves long changed in the buckets."""
+    run(db, "INSERT INTO index_changes (size, data) VALUES (?, ?)", (size, data))
+
+
+def read_changes(db: Connection, start: int, stop: int) -> list[bytes] | None:
+    """What changed in the buckets while the log grew from `start` to `stop` leaves, batch by batch in order.
+
+    Both are sizes the log had after a batch.  None when some of it was dropped: read the rows instead.
+    """
+    oldest = run(db, "SELECT MIN(size) FROM index_changes").scalar()
+    if oldest is None or oldest > start:
+        return None
+    rows = run(db, "SELECT data FROM index_changes WHERE size > ? AND size <= ? ORDER BY size", (start, stop))
+    return [bytes(row[0]) for row in rows]
+
+
+def drop_changes(db: Connection, before: int) -> None:
+    """Forget the changes of batches that made the log less than `before` leaves long."""
+    run(db, "DELETE FROM index_changes WHERE size < ?", (before,))

@@ -1,7 +1,8 @@
 """The tables.  Hashes are 32 raw bytes, days are days since 1970-01-01, sizes and indices are leaf numbers.
 
 Only `state`, `publication`, `deposits`, `day_counts`, `index_pages` and the rightmost `tree_tiles` are ever
-rewritten; `entries` and `labels` only grow; `inbox` rows leave when they are sequenced.
+rewritten; `entries` and `labels` only grow; `inbox` rows leave when they are sequenced, `index_changes` when
+they are old.
 
 A lookup by hash goes through the hash's first eight bytes as a signed integer (`short_key`): a small,
 dense index, and the full hash is compared afterwards.
@@ -51,6 +52,16 @@ index_pages = Table(
     "index_pages",
     metadata,
     Column("page", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# What a batch changed in the index: the buckets it touched, each u32 prefix, 32 bytes of hash, u32 labels.
+# Whoever follows the index applies them in order; those that index_pages hold for long are dropped.
+index_changes = Table(
+    "index_changes",
+    metadata,
+    # The log's size after the batch
+    Column("size", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
 )
 

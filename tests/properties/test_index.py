@@ -183,3 +183,22 @@ def test_a_stored_bucket_that_cannot_be_one_is_refused() -> None:
     for bucket in [(16, bytes(32), 1), (0, bytes(31), 1), (0, bytes(32), -1)]:
         with pytest.raises(Malformed, match="index bucket"):
             tree.load([bucket])
+
+
+def test_rows_that_the_root_was_not_made_of_are_neither_added_to_nor_proved_from() -> None:
+    class Lossy(MemoryRows):
+        lost = False
+
+        def buckets(self, prefixes: Sequence[int], bits: int) -> Iterator[Sequence[Row]]:
+            for rows in super().buckets(prefixes, bits):
+                yield rows[1:] if self.lost else rows
+
+    rows = Lossy(4)
+    tree = PrefixTree(rows, 4)
+    labels = [bytes([number]) * 32 for number in range(64)]
+    tree.insert_many((label, at) for at, label in enumerate(labels))
+    rows.lost = True
+    with pytest.raises(Malformed, match="do not hash to it"):
+        tree.prove(labels[0])
+    with pytest.raises(Malformed, match="labels in bucket 0, not"):
+        tree.insert_many([(bytes(31) + b"\xff", 64)])

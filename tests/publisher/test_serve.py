@@ -126,7 +126,8 @@ def test_an_index_that_is_not_the_published_one_is_never_proved_from(public: Pub
     assert public.publisher.round()
     with public.small.store.write() as db:
         db.exec_driver_sql("DELETE FROM labels WHERE idx = 4")
-    answer = public.client.post("/index/proofs", json={"labels": []})
+    labels = [b64encode(label) for label in public.labels(4, 5)]
+    answer = public.client.post("/index/proofs", json={"labels": labels})
     assert answer.status_code == 503 and "is not the published one" in answer.json()["detail"]
 
 

@@ -161,7 +161,7 @@ def test_a_database_whose_tiles_or_labels_were_changed_is_not_sequenced_on(ledge
         log.write_tiles(db, [(0, 1, tile)])
         run(db, "DELETE FROM labels WHERE label = ?", (decode_entry(raws[5]).index_label,))
     ledger.reopen()
-    with pytest.raises(StoreUnusable, match="index root"):
+    with pytest.raises(StoreUnusable, match="index labels are stored, not"):
         ledger.sequencer.load()
 
 

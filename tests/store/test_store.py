@@ -13,8 +13,10 @@ from sqlalchemy.exc import IntegrityError
 from ledger.core.entries import decode_entry
 from ledger.core.index import PrefixTree
 from ledger.core.merkle import leaf_hash
+from ledger.sequencer import run as sequencer_run
+from ledger.sequencer.run import Sequencer
 from ledger.store import Store, StoreUnusable, envelopes, inbox, labels, log, publication
-from ledger.store.buckets import BucketPages, StoredRows, labels_between, load_tree
+from ledger.store.buckets import BucketPages, StoredRows, follow_tree, labels_between, load_tree
 
 
 def waiting(
@@ -181,12 +183,49 @@ def test_the_index_can_be_loaded_for_any_earlier_size(ledger: SmallLedger) -> No
             roots[state.size] = state.index_root
     with ledger.store.read() as db:
         for size, root in roots.items():
-            rows = StoredRows(size)
+            rows = StoredRows(size - 1)
             rows.db = db
-            tree, _ = load_tree(db, rows)
+            tree, _ = load_tree(db, rows, size)
             assert tree.root == root
         found = list(labels_between(db, 0, ledger.size()))
     assert found == [label for raw in ledger.entries() if (label := decode_entry(raw).index_label)]
+
+
+def test_a_follower_reaches_the_index_root_of_every_batch(ledger: SmallLedger) -> None:
+    for dropped in (False, True):  # with the changes of each batch, and from the rows when they are gone
+        with ledger.store.read() as db:
+            start = log.read_size(db)
+            rows = StoredRows(start - 1)
+            rows.db = db
+            tree, _ = load_tree(db, rows, start)
+        for _ in range(3):
+            ledger.accept([record() for _ in range(5)])
+            ledger.sequencer.step()
+        with ledger.store.write() as db:
+            if dropped:
+                labels.drop_changes(db, log.read_size(db))
+            state = log.read_state(db)
+            rows.db, rows.covers = db, state.size - 1
+            taken_over = follow_tree(db, tree, start, state.size)
+            assert tree.root == state.index_root and tree.labels == state.labels
+            assert bool(taken_over) is not dropped
+
+
+def test_pages_written_after_a_restart_hold_what_changed_before_it(
+    ledger: SmallLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.accept([record() for _ in range(5)])
+    ledger.sequencer.step()
+    monkeypatch.setattr(sequencer_run, "PAGES_EVERY", 1)
+    restarted = Sequencer(ledger.store, ORIGIN)
+    ledger.accept([record() for _ in range(5)])
+    restarted.step()
+    with ledger.store.read() as db:
+        state = log.read_state(db)
+        assert state.pages_covers == state.size
+        tree = PrefixTree(StoredRows(state.size))
+        tree.load(BucketPages(labels.read_pages(db)))
+    assert (tree.root, tree.labels) == (state.index_root, state.labels)
 
 
 def test_a_missing_an_empty_and_a_foreign_database_are_refused_with_a_reason(tmp_path: Path) -> None:
