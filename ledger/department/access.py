@@ -45,6 +45,7 @@ class Outcome:
     `position` is the place in the file: `entry[12].resource.recorded`, `line 5`, `$` for the whole.
     `reason` says why nothing was recorded; it never holds anything read from the event.
     `identity` is 32 bytes that are the same for the same event in the same file, read again.
+    `unread`: it stands for a file that could not be read, and nobody knows what is in it.
     """
 
     file: str
@@ -53,6 +54,7 @@ class Outcome:
     reason: str = ""
     accesses: tuple[Access, ...] = ()
     identity: bytes = b""
+    unread: bool = False
 
 
 @dataclass(slots=True)

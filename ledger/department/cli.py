@@ -199,7 +199,7 @@ def import_(
         if result.unfinished is not None:
             say(str(result.unfinished))
             raise typer.Exit(3)
-        if strict and result.summary.rejected:
+        if result.unread or (strict and result.summary.rejected):
             raise typer.Exit(3)
 
 

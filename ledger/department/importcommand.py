@@ -30,7 +30,8 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Result:
-    """What came of an import; `unfinished` is why it stopped before the end of the files."""
+    """What came of an import; `unfinished` is why it stopped before the end of the files, `unread` counts those
+    that could not be read."""
 
     dry_run: bool
     summary: Summary = field(default_factory=Summary)
@@ -38,12 +39,13 @@ class Result:
     nobody: list[Outcome] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
     unfinished: CannotGoOn | None = None
+    unread: int = 0
 
     def as_json(self) -> dict[str, Any]:
         result: dict[str, Any] = {
             "summary": self.summary.as_json(),
             "dry_run": self.dry_run,
-            "complete": self.unfinished is None,
+            "complete": self.unfinished is None and not self.unread,
             "files": [{"file": file, **counts} for file, counts in self.summary.by_file.items()],
             "rejected": [_placed(outcome) for outcome in self.rejected],
             "not_about_a_person": [_placed(outcome) for outcome in self.nobody],
@@ -153,6 +155,7 @@ def _take(
     result: Result, outcome: Outcome, before: bool, registration: Registration | None, as_json: bool, say: Say
 ) -> None:
     result.summary.count(outcome, before)
+    result.unread += outcome.unread
     if outcome.fate is Fate.REJECTED:
         result.rejected.append(outcome)
         if not as_json:

@@ -108,6 +108,16 @@ def test_strict_import_with_a_rejection_ends_well(tmp_path: Path, monkeypatch: p
     glassbook("import", "fhir", "--dry-run", "--strict", "log.ndjson", code=3)
 
 
+def test_file_that_is_not_there_passes_for_one_that_was_imported(tmp_path: Path) -> None:
+    small = SmallDepartment(tmp_path)
+    log = small.write_log([r4()])
+    common = ("import", "fhir", "--json", "--dir", small.home_folder)
+    result = json.loads(glassbook(*common, tmp_path / "gone.json", log, code=3).stdout)
+    assert result["complete"] is False
+    assert result["summary"]["recorded"] == 1, "the others go on"
+    assert "cannot be read" in result["rejected"][0]["reason"]
+
+
 def test_import_twice_says_it_recorded_twice(tmp_path: Path) -> None:
     small = SmallDepartment(tmp_path)
     people = [{"what": {"reference": f"Patient/{name}"}} for name in ("anna", "ben")]

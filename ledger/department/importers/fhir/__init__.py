@@ -40,7 +40,8 @@ def read_fhir(path: Path, mapping: Mapping) -> Iterator[Outcome]:
                 for position, resource in _resources(piece):
                     yield _outcome(name, position, resource, mapping, seen)
     except OSError as error:
-        yield Outcome(name, "$", Fate.REJECTED, f"cannot be read: {error.strerror or 'input/output error'}")
+        reason = f"cannot be read: {error.strerror or 'input/output error'}"
+        yield Outcome(name, "$", Fate.REJECTED, reason, unread=True)
 
 
 def _resources(piece: Piece) -> Iterator[tuple[str, Any]]:
