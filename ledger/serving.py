@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from ledger.logs import configure_logs
+from ledger.memory import settle_memory
 from ledger.sequencer.run import SequencerLost, run_sequencer
 from ledger.settings import Listen, Settings, SettingsRefused, read_settings
 from ledger.store import Store, StoreBusy, StoreUnusable
@@ -39,8 +40,10 @@ def serve(home: Home = Path(".")) -> None:
     bound = _listen(settings.ledger_listen)
     configure_logs()
     sys.setswitchinterval(SWITCH_S)
+    serving = create_app(settings, store)
+    settle_memory()
     config = uvicorn.Config(
-        create_app(settings, store),
+        serving,
         access_log=False,
         log_config=None,
         server_header=False,
@@ -58,6 +61,7 @@ def sequence(home: Home = Path(".")) -> None:
     """Move accepted entries into the log, until SIGINT or SIGTERM; one at a time, others stand by."""
     settings, store = _open(home)
     configure_logs()
+    settle_memory()
     try:
         run_sequencer(
             store,

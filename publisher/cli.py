@@ -22,6 +22,7 @@ from ledger.core.registry import Register
 from ledger.files import FileRefused, read_limited, read_private, write_atomic
 from ledger.keyfiles import LOG_ED25519, LOG_MLDSA44, ask_passphrase, read_ed25519, read_key, read_passphrase
 from ledger.logs import configure_logs
+from ledger.memory import settle_memory
 from ledger.settings import Settings, SettingsRefused, read_settings
 from ledger.store import Store, StoreBusy, StoreUnusable
 from ledger.store.log import read_entries
@@ -199,6 +200,7 @@ def publish_and_serve(settings: Settings, signer: LogSigner, store: Store, bound
     # uvicorn raises a signal anew when it has ended; without these the process would be gone before the loop has.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
+    settle_memory()
     for thread in threads:
         thread.start()
     try:

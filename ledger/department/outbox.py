@@ -310,11 +310,15 @@ class Outbox:
             return self._db.execute(f"UPDATE records SET state = 'waiting' WHERE state IN {states}").rowcount
 
     def add_receipt(self, record: Waiting, position: int, receipt: bytes) -> None:
-        """A checked receipt: only now the record leaves the outbox."""
+        """A checked receipt: only now the record leaves the outbox. Another sender may have been quicker."""
         self._db.execute(
-            "INSERT INTO receipts VALUES (?, ?, ?, ?, ?)",
-            (record.leaf_hash, record.stream.id, record.n, position, receipt),
-        )
+            "INSERT INTO receipts SELECT :leaf, :stream, :n, :position, :receipt "
+            "WHERE NOT EXISTS (SELECT 1 FROM receipts WHERE leaf_hash = :leaf)",
+            {
+                "leaf": record.leaf_hash, "stream": record.stream.id, "n": record.n,
+                "position": position, "receipt": receipt,
+            },
+        )  # fmt: skip
         self._db.execute("DELETE FROM records WHERE id = ?", (record.id,))
         self._db.execute(
             "WITH RECURSIVE up (n) AS (SELECT done FROM streams WHERE id = :s UNION ALL SELECT up.n + 1 FROM up "
