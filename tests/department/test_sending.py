@@ -48,6 +48,20 @@ def test_records_leave_without_receipts_or_numbers_have_gaps(small: SmallDepartm
             assert checked.index == position
 
 
+def test_two_senders_at_once_fail_over_the_same_receipt(small: SmallDepartment) -> None:
+    small.record(r4(), r4(recorded=f"{TODAY}T11:00:00Z"))
+    with small.home() as slow:
+        records = slow.outbox.awaiting_receipt(10, 0)
+        small.send()
+        kept = list(slow.outbox.receipts())
+        before = slow.outbox.counts()
+        with slow.outbox.transaction():
+            for record, (position, receipt) in zip(records, reversed(kept), strict=True):
+                slow.outbox.add_receipt(record, position, receipt)
+        assert slow.outbox.counts() == before and before.receipts == 2
+        assert list(slow.outbox.receipts()) == kept
+
+
 def test_records_are_handed_in_by_the_order_of_access(small: SmallDepartment) -> None:
     random.seed(7)
     small.record(*(event("anna", second) for second in range(40)))
