@@ -77,5 +77,11 @@ class Report:
             target = "" if figure.target is None else f"{sign} {figure.target:g}"
             verdict = {None: "", True: "[green]reached[/]", False: "[red]missed[/]"}[figure.reached]
             ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-            table.add_row(figure.name, f"{figure.value:,.4g} {figure.unit}", ratio, target, verdict)
+            table.add_row(
+                figure.name,
+                f"{figure.value:,.{0 if figure.value >= 1000 else 3}f} {figure.unit}".rstrip(),
+                ratio,
+                target,
+                verdict,
+            )
         console.print(table)

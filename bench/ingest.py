@@ -30,9 +30,9 @@ from ledger.core.entries import decode_entry
 from ledger.core.policy import Opened
 from ledger.core.receipt import check_receipt
 
-RECORDS = 60_000
+RECORDS = 120_000
 BATCH = 1000
-CONNECTIONS = 10
+CONNECTIONS = 8
 # The plaintext is 2 KiB; version, nonce and tag come on top (docs/formats.md §4).
 ENVELOPE_BYTES = 2048 + 29
 RECEIPTS_OF = 100
