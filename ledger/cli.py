@@ -8,6 +8,8 @@ entry point group `glassbook.commands`, a name and a typer app or function.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -95,4 +97,10 @@ def root() -> None:
 
 def main() -> None:
     """The program `glassbook`."""
-    app(prog_name="glassbook")
+    try:
+        app(prog_name="glassbook")
+    except OSError as error:
+        # Commands tell of their own files: this is standard output on a full disk.
+        typer.echo(f"glassbook: {error.filename or 'output'}: {error.strerror}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(3) from None

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -321,10 +321,16 @@ def _run(
             f"a fault in this program ({type(error).__name__} at {Path(place.filename).name}:{place.lineno})"
         )
         outcome = Outcome(command, Verdict.NOT_CHECKED, f"{what}; please report it")
+    code = outcome.verdict.exit_code
     try:
         show(outcome, as_json)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever reads has enough; what is left in the buffers must not be written at exit either.
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            # A full disk is no refutation, and a result that nobody can read no success.
+            code = code or Verdict.NOT_CHECKED.exit_code
+            with suppress(OSError):
+                print(f"the result could not be written: {error.strerror}; {outcome.told}", file=sys.stderr)
+        # Of a pipe, whoever reads has enough. What is left in the buffers must not be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise typer.Exit(outcome.verdict.exit_code)
+    raise typer.Exit(code)

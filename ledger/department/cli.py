@@ -76,7 +76,8 @@ def faults(folder: Path, as_json: bool = False) -> Iterator[None]:
         say(f"The evidence is in {evidence}: show it to the log's witnesses and to whoever oversees it.")
     if as_json:
         file = str(evidence) if evidence is not None else None
-        _show({"error": {"message": message, "evidence_file": file}, "exit": code})
+        with suppress(OSError):
+            _show({"error": {"message": message, "evidence_file": file}, "exit": code})
     raise typer.Exit(code)
 
 

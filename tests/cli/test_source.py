@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +175,10 @@ def test_over_http_a_ledger_that_is_away_is_said(glassbook: Run, home: Path) -> 
     ran = glassbook("source", "add", "log", "first.json", "--ledger", "http://127.0.0.1:9")
     assert (ran.code, "does not answer" in ran.err) == (3, True)
     assert backlog(home) == 0
+
+
+def test_a_full_disk_under_the_output_is_said_in_a_line(home: Path) -> None:
+    command = [sys.executable, "-c", "from ledger.cli import main; main()", "source", "show", str(home)]
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ran.returncode, ran.stderr) == (3, "glassbook: output: No space left on device\n")

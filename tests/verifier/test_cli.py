@@ -167,6 +167,18 @@ def test_a_reader_that_hangs_up_does_not_make_the_result_another(files: Path, lo
         assert "Traceback" not in ran.stderr and "Exception" not in ran.stderr
 
 
+def test_a_full_disk_under_the_result_is_no_refutation(files: Path) -> None:
+    args = [sys.executable, "-m", "verifier_cli", "audit", "--jobs", "1", "--policy", "policy.txt", "--log"]
+    for log, more in (("public", []), ("public", ["--json"]), ("gone", ["--json"])):
+        with Path("/dev/full").open("w") as full:
+            ran = subprocess.run(
+                [*args, log, *more], cwd=files, stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert ran.returncode == 3, ran.stderr
+        assert ran.stderr.startswith("the result could not be written: No space left on device; ")
+        assert "Traceback" not in ran.stderr
+
+
 def test_colour_is_for_terminals_only(files: Path) -> None:
     args = [sys.executable, "-m", "verifier_cli", "show", "0", "--policy", "policy.txt", "--log", "public"]
     lines = _on_a_terminal(args, files)
