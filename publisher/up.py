@@ -99,7 +99,8 @@ def supervise(commands: dict[str, list[str]]) -> int:
                 ended = part.process.poll()
                 if ended is None or stopping:
                     continue
-                if time.monotonic() - part.started < SETTLED_SECONDS:
+                # Below 0: it was killed, by a person or for want of memory, and says nothing of its settings.
+                if ended >= 0 and time.monotonic() - part.started < SETTLED_SECONDS:
                     _say(f"{part.name} ended at once with code {ended}; its message stands above. Ending all")
                     code, stopping = (ended if ended > 0 else 3), True
                 else:
