@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-NEW_OBJECTS = 50_000
+NEW_OBJECTS = 200_000
 """Containers made before the youngest are looked at: a few requests' worth instead of a few entries'."""
 
 

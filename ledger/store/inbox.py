@@ -51,7 +51,10 @@ def find_in_inbox(db: Connection, labels: Sequence[bytes]) -> dict[bytes, bytes]
 
 
 def waiting_entry(db: Connection, leaf_hash: bytes) -> bytes | None:
-    """The entry with this leaf hash, if it waits to be sequenced."""
+    """The entry with this leaf hash, if it waits to be sequenced.
+
+    Reads the whole inbox, a millisecond or so: an index would cost every entry more than this rare question.
+    """
     row = run(db, "SELECT entry FROM inbox WHERE leaf_hash = ?", (leaf_hash,)).first()
     return None if row is None else bytes(row[0])
 

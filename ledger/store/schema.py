@@ -10,7 +10,7 @@ dense index, and the full hash is compared afterwards.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table
 
 SCHEMA_VERSION = 1
 
@@ -113,7 +113,6 @@ inbox = Table(
     Column("day", BigInteger, nullable=False),  # -1 unless it is a record
     Column("registrations", BigInteger, nullable=False),  # how many the register had when it was checked
 )
-Index("inbox_leaf", inbox.c.leaf_hash)
 
 envelopes = Table(
     "envelopes",
