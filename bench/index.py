@@ -100,9 +100,16 @@ def _open(url: str) -> dict[str, float]:
 
 def _resident_mib() -> float:
     """The most memory this process ever held, in MiB."""
-    import resource
+    try:
+        # Not ru_maxrss: on Linux a child starts with its parent's.
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+            1024 if sys.platform == "linux" else 1 << 20
+        )
 
 
 if __name__ == "__main__":

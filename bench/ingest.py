@@ -32,7 +32,7 @@ from ledger.core.receipt import check_receipt
 
 RECORDS = 120_000
 BATCH = 1000
-CONNECTIONS = 8
+CONNECTIONS = 12
 # The plaintext is 2 KiB; version, nonce and tag come on top (docs/formats.md §4).
 ENVELOPE_BYTES = 2048 + 29
 RECEIPTS_OF = 100
