@@ -12,6 +12,7 @@ from __future__ import annotations
 import binascii
 import json
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -203,15 +204,15 @@ def _parse_exactly(text: bytes) -> Submission | Refusal:
                     return Refusal("malformed-entry", f"submission: {name} is not a text")
                 data[name] = b64decode(value, f"submission: {name}")
     except GlassbookError as error:
-        return Refusal("malformed-entry", _without_names(error))
+        return Refusal("malformed-entry", _without_names(error, _NAMES))
     return Submission(data["entry"], data.get("envelope"), data.get("fetch"))
 
 
-def _without_names(error: GlassbookError) -> str:
+def _without_names(error: GlassbookError, known: Sequence[str]) -> str:
     """The error in words, but for a member's name that is none of ours: whatever it is, it is not repeated."""
     words = error.what.split()
-    if "member" in words[:2] and not any(word in (*_NAMES, "entries") for word in words):
-        return f"{error.where}: an unknown member, or one named twice; known are {', '.join(_NAMES)}"
+    if "member" in words[:2] and not any(word in known for word in words):
+        return f"{error.where}: an unknown member, or one named twice; known: {', '.join(known)}"
     return str(error)
 
 
@@ -245,7 +246,7 @@ def _document_fault(body: bytes) -> str:
     try:
         found = members(parse_json(body, "body"), "body", ("entries",))
     except GlassbookError as error:
-        return _without_names(error)
+        return _without_names(error, ("entries",))
     if not isinstance(found["entries"], list):
         return "body: entries is not an array"
     return 'body: not {"entries": […]}'

@@ -294,3 +294,12 @@ def test_the_envelope_that_was_accepted_first_stays(live: LiveLedger) -> None:
     assert codes(live.post(as_object(Submission(raw, envelope(), fetch)))) == ["accepted"]
     with live.small.store.read() as db:
         assert envelopes.find_envelopes(db, [fetch]) == [first]
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"entries":[],"label":1}', b'{"label":[]}', b'{"entries":[],"entries":[]}']
+)
+def test_a_body_with_other_members_is_told_which_one_it_takes(body: bytes) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        parse_document(body)
+    assert "entries" in refused.value.refusal.detail and "envelope" not in refused.value.refusal.detail
