@@ -11,6 +11,7 @@ ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
+INTEROP := .venv/.interop
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-stop test lint types imports pytest packages clean
@@ -22,6 +23,11 @@ setup: $(READY)
 
 $(READY): pyproject.toml uv.lock .ci/uv.txt .ci/setup
 	@PYTHON="$(PYTHON)" sh .ci/setup
+	@touch $@
+
+# What tests/interop needs on top; the demo does without.
+$(INTEROP): $(READY) .ci/foreign.txt
+	@PYTHON="$(PYTHON)" sh .ci/setup --interop
 	@touch $@
 
 demo: $(READY)
@@ -36,7 +42,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)
+types: $(INTEROP)
 	$(BIN)/mypy
 	MYPYPATH=tests $(BIN)/mypy tests/*.py
 	@for folder in tests/*/; do \
@@ -46,7 +52,7 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
-pytest: packages $(READY)
+pytest: packages $(INTEROP)
 	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 # What the tests need and PyPI does not have.
