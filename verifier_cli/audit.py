@@ -1,16 +1,5 @@
-"""`glassbook-verify audit`: the whole log replayed, every file of it recomputed.
+"""`glassbook-verify audit`: the whole log replayed, every file of it recomputed (verifier_cli.auditing)."""
 
-What is published is compared with what was signed in both directions:
-
-    entry bundles → leaf hashes → every hash tile → root      = the tiles published, the root signed
-    entries → register, index, counts, signatures             = every rule of docs/formats.md (ledger.core.replay)
-
-The main process replays; signatures are checked in other processes; files are read ahead by threads.
-"""
-
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,19 +8,14 @@ from ledger.client.publiclog import PublicLog
 from ledger.client.view import View
 from ledger.core.encoding import b64encode
 from ledger.core.errors import GlassbookError, Malformed, RuleBroken
-from ledger.core.merkle import HASH_BYTES, leaf_hash
 from ledger.core.policy import Policy
 from ledger.core.replay import Replay, Summary, Violation
-from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile, decode_bundle, grow_tiles
+from verifier_cli.auditing import advance
 from verifier_cli.auditwords import audit_lines, audit_result
 from verifier_cli.consistency import remember
 from verifier_cli.outcome import Outcome, Verdict, write_refutation
 from verifier_cli.report import Progress
-from verifier_cli.signatures import SignaturePool
 
-BUNDLES_AT_ONCE = 8
-"""Bundles replayed together: 2,048 entries, about 0.1 s of signatures."""
-CHUNKS_AHEAD = 4
 SHOWN = 50
 """Violations of which the evidence file holds the entry and its inclusion proof."""
 
@@ -99,137 +83,16 @@ def audit_log(view: View, jobs: int, since: int = 0, progress: Progress | None =
     newest = view.opened.newest
     replay = Replay(view.opened.checkpoint.origin, view.now if newest is None else newest, view.size)
     found = Audit(view, since, replay, by_clock=newest is None)
-    published = _Published(view)
-    with SignaturePool(replay.origin, jobs, view.size - since) as pool:
-        try:
-            for entries, tiles in _chunks(view):
-                published.compare(entries, tiles)
-                pool.submit([job for job in replay.feed_many(entries) if job[0] >= since])
-                for bad in pool.answers():
-                    replay.report(bad)
-                if progress is not None:
-                    progress.step("auditing", replay.size, view.size)
-            for bad in pool.answers(all_of_them=True):
-                replay.report(bad)
-            found.summary = replay.finish()
-        except _Unreadable as stop:
-            found.violations.append(stop.violation)
-    replayed = [violation for violation in replay.violations if violation.index >= since]
-    if found.summary is None or found.summary.root == view.opened.checkpoint.root:
-        found.violations += published.violations + replayed
-    else:
-        # The entries read are not the log that was signed. Where it can be told which of them are not, the rules
-        # broken by the others are of no interest: this is a false copy, and not a log that breaks rules.
-        found.violations += _false_entries(view, published) or [
-            Violation(
-                view.size - 1,
-                "root",
-                "§6",
-                f"the entries do not lead to the root signed for size {view.size}",
-            ),
-            *published.violations,
-            *replayed,
-        ]
-    found.violations.sort()
+    advanced = advance(
+        view.log, replay, view.opened.checkpoint, jobs=jobs, signed_from=since,
+        progress=None if progress is None else lambda done, size: progress.step("auditing", done, size),
+    )  # fmt: skip
+    found.summary = advanced.summary
+    of_log = [violation for violation in advanced.of_log if violation.index >= since]
+    found.violations = sorted(of_log + advanced.of_copy)
     if replay.register.has_charter:
         view.check_charter_keys(replay.register.charter)
     return found
-
-
-class _Unreadable(Exception):
-    """A published file is not of its format: the replay cannot go on."""
-
-    def __init__(self, violation: Violation) -> None:
-        super().__init__(violation.detail)
-        self.violation = violation
-
-
-class _Published:
-    """The tree recomputed from the entries, compared with every hash tile published."""
-
-    def __init__(self, view: View) -> None:
-        self._size = view.size
-        self._done = 0
-        self._edge: dict[int, bytes] = {}
-        self._log = view.log
-        self.suspects: list[int] = []
-        """Numbers of level-0 tiles that do not hold what the bundle over them does."""
-        self.violations: list[Violation] = []
-
-    def compare(self, entries: list[bytes], level0: dict[Tile, bytes]) -> None:
-        """Take the next entries; `level0` are the published tiles over them, the others are fetched here."""
-        hashes = [leaf_hash(raw) for raw in entries]
-        for tile, content in grow_tiles(self._done, self._edge, hashes):
-            if tile.width < FULL_WIDTH:
-                # Still growing: compared when all entries are in.
-                self._edge[tile.level] = content
-            else:
-                self._edge.pop(tile.level, None)
-                self._check(tile, content, level0)
-        self._done += len(entries)
-        if self._done == self._size:
-            for level, content in self._edge.items():
-                last = ((self._size >> 8 * level) - 1) // FULL_WIDTH
-                self._check(Tile(level, last, len(content) // HASH_BYTES), content, level0)
-
-    def _check(self, tile: Tile, content: bytes, level0: dict[Tile, bytes]) -> None:
-        given = level0[tile] if tile.level == 0 else self._log.tile(tile)
-        if given != content:
-            self._differs(tile, content, given)
-
-    def _differs(self, tile: Tile, content: bytes, given: bytes) -> None:
-        slots = range(0, max(len(content), len(given)), 32)
-        slot = next(at // 32 for at in slots if content[at : at + 32] != given[at : at + 32])
-        index = (tile.n * FULL_WIDTH + slot) << 8 * tile.level
-        what = f"{tile.path} does not hold the hashes of the entry bundles, from its hash {slot} on"
-        self.violations.append(Violation(index, "tile", "§6", what))
-        if tile.level == 0:
-            self.suspects.append(tile.n)
-
-
-def _false_entries(view: View, published: _Published) -> list[Violation]:
-    """Entries of bundles that are not those of the tree signed; none when the tiles published are not its either."""
-    found = []
-    try:
-        for n in published.suspects:
-            width = min(FULL_WIDTH, view.size - n * FULL_WIDTH)
-            bundle = Tile(ENTRIES, n, width)
-            for slot, raw in enumerate(decode_bundle(view.log.tile(bundle), width, bundle.path)):
-                index = n * FULL_WIDTH + slot
-                if leaf_hash(raw) != view.tiles.leaf_hash(index):
-                    what = f"{bundle.path} holds another entry here than the tree signed"
-                    found.append(Violation(index, "bundle", "§6", what))
-    except GlassbookError:
-        return []
-    return found
-
-
-def _chunks(view: View) -> Iterator[tuple[list[bytes], dict[Tile, bytes]]]:
-    """Entries in order with the level-0 tiles over them, read ahead by threads."""
-    numbers = range(0, (view.size + FULL_WIDTH - 1) // FULL_WIDTH, BUNDLES_AT_ONCE)
-    with ThreadPoolExecutor(CHUNKS_AHEAD) as threads:
-        waiting: deque[Future[tuple[list[bytes], dict[Tile, bytes]]]] = deque()
-        for number in numbers:
-            waiting.append(threads.submit(_read_chunk, view, number))
-            if len(waiting) > CHUNKS_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _read_chunk(view: View, first: int) -> tuple[list[bytes], dict[Tile, bytes]]:
-    entries: list[bytes] = []
-    tiles = {}
-    for n in range(first, min(first + BUNDLES_AT_ONCE, (view.size + FULL_WIDTH - 1) // FULL_WIDTH)):
-        width = min(FULL_WIDTH, view.size - n * FULL_WIDTH)
-        bundle = Tile(ENTRIES, n, width)
-        try:
-            entries += decode_bundle(view.log.tile(bundle), width, bundle.path)
-        except Malformed as error:
-            raise _Unreadable(Violation(n * FULL_WIDTH, "bundle", "§6", str(error))) from None
-        tile = Tile(0, n, width)
-        tiles[tile] = view.log.tile(tile)
-    return entries, tiles
 
 
 def _shown(found: Audit) -> list[dict[str, Any]]:

@@ -11,6 +11,9 @@ one batch at each index root, where alone the index is looked at.
 
 What is found wrong is data: a `Violation` names the leaf and the rule. It never stops the replay, and it never
 holds anything about a person, as a log does not.
+
+Between two batches all that the replay knows can be written down and read back: `changes` gives what came since the
+last time, `restore` takes all of it.
 """
 
 from collections import deque
@@ -19,7 +22,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from ledger.core.encoding import day_of
 from ledger.core.entries import (
     Coverage,
     Entry,
@@ -33,14 +35,17 @@ from ledger.core.entries import (
     signed_message,
 )
 from ledger.core.errors import BadSignature, GlassbookError, Malformed, RuleBroken
-from ledger.core.index import TOP_BITS, MemoryRows, PrefixTree, Row
+from ledger.core.index import TOP_BITS, IndexRows, MemoryRows, PrefixTree, Row
 from ledger.core.keys import verify_ed25519
 from ledger.core.merkle import Frontier
 from ledger.core.registry import Register
-from ledger.core.statements import SourceVersion
+from ledger.core.replaycounts import Counts, Covered, DayCount, statuses
 
 Job = tuple[int, bytes, bytes]
 """A signature to verify: the leaf, the 32-byte key that must have signed it, and the entry."""
+
+PENDING_LABELS: Final = 65_536
+"""Labels that wait for an index root at most: a log without index roots must not fill the memory."""
 
 _SECTIONS: Final = {"key-role": "§1", "label-taken": "§5", "index": "§5", "last-leaf": "§2"}
 """Where in docs/formats.md a kind of violation is ruled out, unless in §2."""
@@ -63,8 +68,10 @@ class Violation:
 class Summary:
     """What a replay came to over the first `size` entries; roots are 32 bytes.
 
-    `late` records came after the coverage of their day, `suspect` ones before a revocation and from its date on:
-    both are counted and no violations. `silent` has the days without coverage that each source owes.
+    `late` records came after the coverage of their day, `suspect` ones before a revocation and from its date on,
+    `seals_due` counts sealed records whose month has come, by (source, month): all are counted and no violations.
+    `silent` has the days without coverage that each source owes; `retired` and `revoked` sources by their newest
+    version.
     """
 
     size: int
@@ -75,6 +82,9 @@ class Summary:
     late: int
     suspect: int
     silent: dict[int, int]
+    seals_due: dict[tuple[int, int], int]
+    retired: list[int]
+    revoked: list[int]
 
     @property
     def silent_days(self) -> int:
@@ -82,56 +92,81 @@ class Summary:
         return sum(self.silent.values())
 
 
-@dataclass(slots=True)
-class _Covered:
-    """A coverage, what the log had of that day before it, and after.
-
-    One that breaks a rule covers nothing (`holds` is false), but takes its label.
-    """
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A registry entry that took its label; only one that broke no other rule is `in_force`."""
 
     index: int
-    claimed: int
-    counted: int
-    late: int = 0
-    holds: bool = True
+    raw: bytes
+    in_force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a replay learned since it was last saved, but for the index, which `tree` and its rows keep."""
+
+    stated: list[Stated]
+    days: list[DayCount]
+    violations: list[Violation]
 
 
 class Replay:
-    """The state of an audit after `size` entries; all of it in plain containers.
+    """The state of an audit after `size` entries.
 
     `newest` (Unix seconds) decides what lies in the future and which days are silent; whoever goes on under a
     newer checkpoint sets it again. `expected` is the size of the log, if known: it only makes the index faster.
+    `rows` hold the labels, in memory unless given; `bits` are the levels of the index kept in memory.
     """
 
-    def __init__(self, origin: str, newest: int, expected: int = 1 << TOP_BITS) -> None:
+    def __init__(
+        self,
+        origin: str,
+        newest: int,
+        expected: int = 1 << TOP_BITS,
+        *,
+        rows: IndexRows | None = None,
+        bits: int | None = None,
+    ) -> None:
         self.origin = origin
         self.newest = newest
         self.register = Register(origin)
         self.frontier = Frontier()
-        # As many buckets as a log of that size has labels for, up to the usual number.
-        bits = min(TOP_BITS, max(8, expected.bit_length() - 1))
-        self.tree = PrefixTree(MemoryRows(bits), bits)
+        self.counts = Counts()
+        if bits is None:
+            # As many buckets as a log of that size has labels for, up to the usual number.
+            bits = min(TOP_BITS, max(8, expected.bit_length() - 1))
+        self.tree = PrefixTree(MemoryRows(bits) if rows is None else rows, bits)
         self.violations: list[Violation] = []
-        self.records: dict[tuple[int, int], int] = {}
-        """Records signed by a source, by (source, day)."""
-        self.by_activity: dict[tuple[int, int, int], int] = {}
-        """Open records by (source, day, activity)."""
-        self.sealed: dict[tuple[int, int], int] = {}
-        """Sealed records by (source, seal month)."""
+        self.ends_in_root = False
+        """Whether the last entry fed is an index root."""
         self._pending: list[Row] = []
         self._stated: set[tuple[int, int]] = set()  # (source, version) labels taken by registry entries
-        self._covered: dict[tuple[int, int], _Covered] = {}
-        # Of these, the ones that came under a version of the source that was revoked, by (source, day, version).
-        self._after_revocation: dict[tuple[int, int, int], int] = {}
-        self._unreported: deque[tuple[list[Job], list[tuple[int, int]]]] = deque()
+        self._unreported: deque[tuple[list[Job], list[DayCount]]] = deque()
         self._batch_jobs: list[Job] = []
-        self._batch_covered: list[tuple[int, int]] = []
-        self._last: Entry | None = None
+        self._batch_covered: list[DayCount] = []
+        self._new_stated: list[Stated] = []
+        self._new_days: list[DayCount] = []
+        self._saved_violations = 0
 
     @property
     def size(self) -> int:
         """Entries fed so far."""
         return self.frontier.size
+
+    @property
+    def records(self) -> dict[tuple[int, int], int]:
+        """Records signed by a source, by (source, day)."""
+        return self.counts.records_by_day()
+
+    @property
+    def by_activity(self) -> dict[tuple[int, int, int], int]:
+        """Open records by (source, day, activity)."""
+        return self.counts.open_by_activity()
+
+    @property
+    def sealed(self) -> dict[tuple[int, int], int]:
+        """Sealed records by (source, month in which they open)."""
+        return self.counts.sealed_by_month()
 
     def feed_many(self, entries: Sequence[bytes]) -> list[Job]:
         """Take the next entries; the signatures that remain to be verified, to be answered through `report`."""
@@ -139,14 +174,14 @@ class Replay:
         self._batch_jobs, self._batch_covered = jobs, []
         append = self.frontier.append
         index = self.frontier.size
+        entry: Entry | None
         for raw in entries:
             try:
                 entry = decode_entry(raw)
             except Malformed as error:
                 self._violation(index, error, "malformed")
-                self._last = None
+                entry = None
             else:
-                self._last = entry
                 if type(entry) is Record:
                     self._record(index, entry, raw)
                 elif type(entry) is IndexRoot:
@@ -157,6 +192,10 @@ class Replay:
                     self._registry(index, entry, raw)
             append(sha256(b"\x00" + raw).digest())
             index += 1
+        if entries:
+            self.ends_in_root = type(entry) is IndexRoot
+        if len(self._pending) >= PENDING_LABELS:
+            self._index_pending()
         self._unreported.append((jobs, self._batch_covered))
         return jobs
 
@@ -164,58 +203,83 @@ class Replay:
         """The leaves of the oldest batch not yet reported whose signatures did not verify; often none."""
         jobs, covered = self._unreported.popleft()
         failed = set(bad)
-        for index, _, raw in jobs:
-            if index in failed:
-                self._bad_signature(index, raw)
+        if failed:
+            for index, _, raw in jobs:
+                if index in failed:
+                    self._bad_signature(index, raw)
         # Only now is it certain how many records of that day the source had really signed.
-        for place in covered:
-            found = self._covered[place]
-            if found.holds and found.claimed != found.counted:
-                what = f"of source {place[0]} counts {found.claimed}, the log has {found.counted} before it"
+        for day in covered:
+            found = day.covered
+            if found is not None and found.holds and found.claimed != found.counted:
+                what = f"of source {day.source} counts {found.claimed}, the log has {found.counted} before it"
                 self._violation(found.index, RuleBroken("coverage", what), "coverage-count")
 
     def finish(self) -> Summary:
         """What it all came to; more may be fed afterwards. Every batch must have been reported."""
-        if self._unreported:
-            raise ValueError("a batch fed has not been reported")
-        self._index_pending()
-        if self.size and type(self._last) is not IndexRoot:
-            error = RuleBroken("log", "the last entry is not an index root")
-            self._violation(self.size - 1, error, "last-leaf")
-        self.violations.sort()
+        self._settle()
+        if self.size and not self.ends_in_root:
+            last = self.size - 1
+            if not any(one.index == last and one.kind == "last-leaf" for one in self.violations):
+                error = RuleBroken("log", "the last entry is not an index root")
+                self._violation(last, error, "last-leaf")
+                self._settle()
         return Summary(
             size=self.size,
             root=self.frontier.root(),
             labels=self.tree.labels,
             index_root=self.tree.root,
-            records=sum(self.records.values()),
-            late=sum(covered.late for covered in self._covered.values() if covered.holds),
-            suspect=sum(self._suspect(versions) for versions in self.register.sources.values()),
-            silent=self._silent_days(),
+            records=sum(day.records for day in self.counts),
+            late=self.counts.late(),
+            suspect=sum(self.counts.suspect(self.register).values()),
+            silent=self.counts.silent(self.register, self.newest),
+            seals_due=self.counts.seals_due(self.newest),
+            retired=statuses(self.register.sources, "retired"),
+            revoked=statuses(self.register.sources, "revoked"),
         )
 
     def silent_days_of(self, source: int) -> list[int]:
         """Days (since 1970-01-01) for which `source` owes coverage and has none, up to two days before `newest`."""
-        covered = {day for (of, day), found in self._covered.items() if of == source and found.holds}
-        return [day for day in self._owed_days(source) if day not in covered]
+        return self.counts.silent_days_of(source, self.register, self.newest)
 
-    def _owed_days(self, source: int) -> range:
-        first, last = self.register.owes_coverage(source)
-        end = day_of(self.newest) - 2
-        return range(first, (end if last is None else min(end, last)) + 1)
+    def changes(self) -> Changes:
+        """What came since `saved` was last called. Every batch must have been reported."""
+        self._settle()
+        return Changes(self._new_stated, self._new_days, self.violations[self._saved_violations :])
 
-    def _silent_days(self) -> dict[int, int]:
-        """How many silent days each source has, in one pass over all coverages."""
-        owed = {source: self._owed_days(source) for source in self.register.sources}
-        silent = {source: len(days) for source, days in owed.items()}
-        for (source, day), found in self._covered.items():
-            if found.holds and day in owed.get(source, ()):
-                silent[source] -= 1
-        return silent
+    def saved(self) -> None:
+        """What `changes` gave is in safety."""
+        for day in self._new_days:
+            day.touched = False
+        self._new_stated, self._new_days = [], []
+        self._saved_violations = len(self.violations)
+
+    def restore(self, frontier: Frontier, ends_in_root: bool, changes: Changes) -> None:
+        """Make a fresh replay one that was saved; `changes` is all that it ever gave. Its tree is loaded apart."""
+        self.frontier, self.ends_in_root = frontier, ends_in_root
+        for stated in changes.stated:
+            entry = decode_entry(stated.raw)
+            if not isinstance(entry, Registry):
+                raise Malformed("saved audit", f"entry {stated.index} is no registry entry")
+            self._stated.add((entry.source, entry.version))
+            if stated.in_force:
+                self.register.add(stated.index, stated.raw)
+        self.counts.days = {(day.source, day.day): day for day in changes.days}
+        self.violations = list(changes.violations)
+        self._saved_violations = len(self.violations)
+
+    def _settle(self) -> None:
+        if self._unreported:
+            raise ValueError("a batch fed has not been reported")
+        self._index_pending()
+        self.violations[self._saved_violations :] = sorted(self.violations[self._saved_violations :])
+
+    def _touch(self, day: DayCount) -> None:
+        if not day.touched:
+            day.touched = True
+            self._new_days.append(day)
 
     def _record(self, index: int, record: Record, raw: bytes) -> None:
         self._pending.append((record.index_label, index))
-        place = (record.source, record.day)
         try:
             version = self.register.signer(record)
         except RuleBroken as error:
@@ -225,40 +289,37 @@ class Replay:
                 return
             # Signed by the source or not: if it was, it counts as one of that day all the same.
             version = retired
-            if version.status == "revoked":
-                under = (*place, version.version)
-                self._after_revocation[under] = self._after_revocation.get(under, 0) + 1
         try:
             version.check_record(record)
             check_time(record, self.newest)
         except RuleBroken as error:
             self._violation(index, error)
         self._batch_jobs.append((index, version.key, raw))
-        self._count(record, 1)
-        covered = self._covered.get(place)
-        if covered is not None and covered.holds:
-            covered.late += 1
+        day = self._count(record, 1, version.version if version.status == "revoked" else None)
+        if day.covered is not None and day.covered.holds:
+            day.covered.late += 1
 
-    def _count(self, record: Record, change: int) -> None:
-        source, _, day, seal, activity = record[:5]
-        place = (source, day)
-        self.records[place] = self.records.get(place, 0) + change
-        if seal:
-            month = (source, seal)
-            self.sealed[month] = self.sealed.get(month, 0) + change
+    def _count(self, record: Record, change: int, revoked: int | None) -> DayCount:
+        """Count a record, or take it out again; `revoked` is the version it came under when that was revoked."""
+        day = self.counts.day(record.source, record.day)
+        self._touch(day)
+        if record.seal:
+            _add(day.sealed, record.seal, change)
         else:
-            key = (source, day, activity)
-            self.by_activity[key] = self.by_activity.get(key, 0) + change
+            _add(day.open, record.activity, change)
+        if revoked is not None:
+            _add(day.after_revocation, revoked, change)
+        return day
 
     def _coverage(self, index: int, coverage: Coverage, raw: bytes) -> None:
-        place = (coverage.source, coverage.day)
-        if place in self._covered:
-            what = f"of source {coverage.source}: that day has one at entry {self._covered[place].index}"
+        day = self.counts.day(coverage.source, coverage.day)
+        if day.covered is not None:
+            what = f"of source {coverage.source}: that day has one at entry {day.covered.index}"
             self._violation(index, RuleBroken("coverage", what), "label-taken")
             return
-        self._pending.append((coverage_index_label(*place), index))
-        covered = _Covered(index, coverage.records, self.records.get(place, 0))
-        self._covered[place] = covered
+        self._touch(day)
+        self._pending.append((coverage_index_label(coverage.source, coverage.day), index))
+        day.covered = covered = Covered(index, coverage.records, day.records)
         try:
             version = self.register.signer(coverage)
             version.check_coverage(coverage)
@@ -267,43 +328,51 @@ class Replay:
             self._violation(index, error)
             covered.holds = False
             return
-        self._batch_covered.append(place)
+        self._batch_covered.append(day)
         self._batch_jobs.append((index, version.key, raw))
 
     def _registry(self, index: int, entry: Registry, raw: bytes) -> None:
         stated = (entry.source, entry.version)
-        if entry.index_label is not None:
+        takes_label = entry.index_label is not None
+        if takes_label:
             if stated in self._stated:
                 what = f"version {entry.version} of source {entry.source} already stands in the log"
                 self._violation(index, RuleBroken("registry", what), "label-taken")
                 return
             self._stated.add(stated)
             self._pending.append((registry_index_label(*stated), index))
+        in_force = True
         try:
             self.register.add(index, raw)
         except GlassbookError as error:
             self._violation(index, error, "registry")
+            in_force = False
+        if takes_label:
+            self._new_stated.append(Stated(index, raw, in_force))
 
     def _index_root(self, index: int, root: IndexRoot) -> None:
         where = "index root"
         if index == 0:
             self._violation(index, RuleBroken(where, "stands at leaf 0, where the charter is due"), "charter")
         self._index_pending()
+        wrong = []
         if root.covers != index:
-            error = RuleBroken(where, f"covers {root.covers}, stands at {index}")
-            self._violation(index, error, "index-covers")
+            wrong.append(("index-covers", f"covers {root.covers}, stands at {index}"))
         if root.log_root != self.frontier.root():
-            error = RuleBroken(where, "log_root is not that of the entries before it")
-            self._violation(index, error, "log-root")
+            wrong.append(("log-root", "log_root is not that of the entries before it"))
         if root.index_root != self.tree.root:
-            error = RuleBroken(where, "index_root is not that of the index before it")
-            self._violation(index, error, "index-root")
+            wrong.append(("index-root", "index_root is not that of the index before it"))
         if root.labels != self.tree.labels:
-            error = RuleBroken(where, f"counts {root.labels} labels, the index has {self.tree.labels}")
-            self._violation(index, error, "index-labels")
+            wrong.append(("index-labels", f"counts {root.labels} labels, the index has {self.tree.labels}"))
+        if wrong:
+            # One entry, one finding: an index that leaves a label out also counts one less.
+            error = RuleBroken(where, "; ".join(what for _, what in wrong))
+            self._violation(index, error, wrong[0][0])
 
     def _index_pending(self) -> None:
         """Put into the index what stands before this leaf; a label that was taken stays with its first entry."""
+        if not self._pending:
+            return
         pending, self._pending = self._pending, []
         for _, index in self.tree.insert_many(pending):
             self._violation(
@@ -316,40 +385,31 @@ class Replay:
         self._violation(index, BadSignature(kind, "the signature is not by the source's key"), "signature")
         if isinstance(entry, Record):
             # Not the source's, so nothing that it has to answer for.
-            self._count(entry, -1)
-            place = (entry.source, entry.day)
             version = self.register.version_at(entry.source, index)
-            if version is not None and version.status == "revoked":
-                self._after_revocation[*place, version.version] -= 1
-            covered = self._covered.get(place)
+            revoked = version is not None and version.status == "revoked"
+            day = self._count(entry, -1, version.version if version is not None and revoked else None)
+            covered = day.covered
             if covered is not None and covered.index > index:
                 covered.counted -= 1
             elif covered is not None and covered.holds:
                 covered.late -= 1
         elif isinstance(entry, Coverage):
-            self._covered[entry.source, entry.day].holds = False
-
-    def _suspect(self, versions: Sequence[SourceVersion]) -> int:
-        """Records of a source before one of its revocations and with a day from that one's date on."""
-        revoked = [(version.version, version.revoked) for version in versions if version.revoked is not None]
-        if not revoked:
-            return 0
-        source = versions[0].source
-        first = min(date for _, date in revoked)
-        found = sum(count for (of, day), count in self.records.items() if of == source and day >= first)
-        # Of what came after a revocation, suspect is only what a later revocation reaches back to.
-        for (of, day, under), count in self._after_revocation.items():
-            if (
-                of == source
-                and day >= first
-                and all(day < date for version, date in revoked if version > under)
-            ):
-                found -= count
-        return found
+            day = self.counts.day(entry.source, entry.day)
+            self._touch(day)
+            if day.covered is not None:
+                day.covered.holds = False
 
     def _violation(self, index: int, error: GlassbookError, kind: str = "rule") -> None:
         kind = error.evidence.get("rule", kind)
         self.violations.append(Violation(index, kind, _SECTIONS.get(kind, "§2"), str(error)))
+
+
+def _add(counts: dict[int, int], key: int, change: int) -> None:
+    count = counts.get(key, 0) + change
+    if count:
+        counts[key] = count
+    else:
+        del counts[key]
 
 
 def bad_signatures(origin: str, jobs: Iterable[Job]) -> list[int]:
