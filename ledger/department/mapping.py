@@ -29,7 +29,7 @@ LONGEST_REFERENCE: Final = 1024
 """Characters of a reference that patterns are tried on: longer ones match nothing."""
 
 _PLACEHOLDER = re.compile(r"\{([0-9]{1,2})\}")
-_IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s<>\"{}|\\^`]+")
+IRI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s<>\"{}|\\^`]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,24 +174,30 @@ def _subject(
     places = _of(table, "from", PLACES, ("patient", "entity"))
     otherwise = _of(table, "otherwise", PLACES, ())
     persons = frozenset(table.texts("resources", ("Patient",)))
-    exact_table = table.table("exact")
-    exact: dict[str, str] = {}
-    for reference in exact_table.names():
-        try:
-            subject = exact_table.text(reference)
-            parse_subject(subject)
-        except GlassbookError as error:
-            # The key may be a person's identifier: say which member by its place only.
-            raise Malformed(
-                exact_table.where, f"member {len(exact) + 1} leads to no subject: {error.what}"
-            ) from None
-        exact[reference] = subject
-    patterns = tuple(_pattern(item) for item in table.tables("pattern"))
+    exact = read_exact(table.table("exact"))
+    patterns = tuple(read_pattern(item) for item in table.tables("pattern"))
     table.finish()
     return places, otherwise, persons, exact, patterns
 
 
-def _pattern(table: Table) -> Pattern:
+def read_exact(table: Table) -> dict[str, str]:
+    """`[subject.exact]`: what stands in the log → `scheme:value`."""
+    exact: dict[str, str] = {}
+    for reference in table.names():
+        try:
+            subject = table.text(reference)
+            parse_subject(subject)
+        except GlassbookError as error:
+            # The key may be a person's identifier: say which member by its place only.
+            raise Malformed(
+                table.where, f"member {len(exact) + 1} leads to no subject: {error.what}"
+            ) from None
+        exact[reference] = subject
+    return exact
+
+
+def read_pattern(table: Table) -> Pattern:
+    """One `[[subject.pattern]]`."""
     text, subject, lower = table.text("match"), table.text("subject"), table.flag("lower", False)
     try:
         match = re.compile(text)
@@ -242,7 +248,7 @@ def _of(table: Table, name: str, known: tuple[str, ...], default: tuple[str, ...
 
 
 def _iri(table: Table, name: str, text: str) -> str:
-    if not _IRI.fullmatch(text):
+    if not IRI.fullmatch(text):
         raise table.wrong(f'"{name}"', "is no absolute IRI")
     return text
 

@@ -114,6 +114,19 @@ class Table:
         value = self._take(name, bool, False)
         return default if value is None else bool(value)
 
+    def any(self, name: str) -> Any:
+        """A member of any type, for the caller to check; None when it is absent."""
+        return self._members.pop(name, None)
+
+    def below(self, name: str, members: dict[str, Any]) -> Table:
+        """A table that the caller found as the value of a member."""
+        return Table(members, self._file, f"{self._path}.{name}" if self._path else name)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The file and the path in it, to make another table at the same place."""
+        return self._file, self._path
+
     def table(self, name: str) -> Table:
         """A table below; an empty one when it is absent."""
         value = self._take(name, dict, False)

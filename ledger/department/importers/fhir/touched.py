@@ -16,6 +16,7 @@ from typing import Final
 from ledger.department.importers.fhir.elements import Reference
 from ledger.department.importers.fhir.event import AuditEvent, Entity
 from ledger.department.importers.fhir.persons import names_patient
+from ledger.department.importers.hiding import folded, names
 from ledger.department.mapping import Mapping
 
 REQUEST_ID: Final = "XrequestId"
@@ -51,7 +52,7 @@ def _touched(entity: Entity, hidden: tuple[str, ...], mapping: Mapping) -> str:
     if kind in mapping.persons:
         return f"{kind} record"
     for text in (literal, entity.name, *(entity.what.identifiers if entity.what else ())):
-        if text and not _names(text, hidden):
+        if text and not names(text, hidden):
             return text.lstrip("|")
     return kind or next((c.words for c in (*entity.types, *entity.roles) if c.words), "")
 
@@ -62,20 +63,7 @@ def _hidden(persons: Iterable[Reference]) -> tuple[str, ...]:
     for person in persons:
         words |= {person.literal.rsplit("/", 1)[-1], person.display}
         words |= {identifier.rsplit("|", 1)[-1] for identifier in person.identifiers}
-    return tuple(word.casefold() for word in words if word)
-
-
-def _names(text: str, words: tuple[str, ...]) -> bool:
-    """Whether one of the words stands in the text by itself, not as part of a longer one."""
-    folded = text.casefold()
-    for word in words:
-        at = folded.find(word)
-        while at >= 0:
-            end = at + len(word)
-            if not folded[at - 1 : at].isalnum() and not folded[end : end + 1].isalnum():
-                return True
-            at = folded.find(word, at + 1)
-    return False
+    return folded(words)
 
 
 def _query(encoded: str) -> str:
@@ -87,5 +75,5 @@ def _query(encoded: str) -> str:
     found = None if text.lstrip().startswith("<") else _SEARCH.match(text)
     if found is None:
         return "a query"
-    names = list(dict.fromkeys(_PARAMETER.findall(found.group(2))))[:20]
-    return f"a search for {found.group(1)}" + (f" by {', '.join(names)}" if names else "")
+    parameters = list(dict.fromkeys(_PARAMETER.findall(found.group(2))))[:20]
+    return f"a search for {found.group(1)}" + (f" by {', '.join(parameters)}" if parameters else "")
