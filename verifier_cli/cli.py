@@ -19,7 +19,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ledger.client.publiclog import ClosableLog, Moved, Unreachable, open_log
+from ledger.client.openlog import open_log
+from ledger.client.publiclog import ClosableLog, Moved, Unreachable
 from ledger.core.encoding import sha256
 from ledger.core.errors import GlassbookError, Malformed, Refuted
 from ledger.core.policy import Policy, parse_policy
@@ -158,26 +159,47 @@ def mine(
 @app.command()
 def consistency(
     policy: PolicyOption,
-    log: LogOption,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            "--log", metavar="URL|DIR", help="The published log; not with --evidence.", show_default=False
+        ),
+    ] = None,
     since: Annotated[
         Path | None,
         typer.Option("--from", metavar="CHECKPOINT", help="A checkpoint saved earlier.", show_default=False),
+    ] = None,
+    evidence_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--evidence", metavar="FILE", help="Judge a file about two checkpoints.", show_default=False
+        ),
     ] = None,
     as_json: JsonOption = False,
     lang: LangOption = "en",
     state: StateOption = None,
 ) -> None:
     """The log still contains all that was seen before; remembers what it saw."""
+    if (log is None) == (evidence_file is None):
+        raise typer.BadParameter(
+            "give --log URL|DIR to look at a log, or --evidence FILE to judge a file offline"
+        )
 
     def work() -> Outcome:
         from verifier_cli.consistency import consistency_command
+        from verifier_cli.forks import judge_file
 
+        if evidence_file is not None:
+            return judge_file(str(evidence_file), _read(evidence_file), _policy(policy))
+        assert log is not None
+        about["policy"] = policy.read_bytes()
         earlier = None if since is None else (str(since), _read(since, 1 << 20))
         trusted = _policy(policy)
         with closing(_log(log)) as source:
             return consistency_command(source, trusted, _now(), earlier, state)
 
-    _run("consistency", as_json, work, {"policy": policy, "log": log})
+    about: dict[str, Any] = {"log": log}
+    _run("consistency", as_json, work, about)
 
 
 @app.command()

@@ -21,7 +21,8 @@ class AuthenticTiles:
     """The hashes of the tree of `size` and `root`, fetched as tiles and believed only when they fold to it.
 
     Calling it with nodes makes it a `HashReader` for `ledger.core.merkle`. Raises `ProofRefuted` for a
-    tile that does not fold to what stands above it, `Malformed` for one of the wrong length.
+    tile that does not fold to what stands above it, of the wrong length or not: an answer that broke off on the way
+    is noticed where it is fetched, so what arrives whole and is cut short was published so.
     """
 
     def __init__(self, fetch: Callable[[Tile], bytes], size: int, root: bytes, where: str) -> None:
@@ -74,7 +75,10 @@ class AuthenticTiles:
         tile = Tile(level, n, width)
         data = self._fetch(tile)
         if len(data) != 32 * width:
-            raise Malformed(f"{self._where} {tile.path}", f"{len(data)} bytes, not {32 * width}")
+            raise ProofRefuted(
+                f"{self._where} {tile.path}", f"{len(data)} bytes, not {32 * width}",
+                size=self.size, root=self._root,
+            )  # fmt: skip
         return data
 
     def _check_edge(self) -> None:
@@ -151,7 +155,12 @@ class AuthenticEntries:
     def _bundle(self, n: int) -> list[bytes]:
         width = min(256, self._tiles.size - n * 256)
         tile = Tile(ENTRIES, n, width)
-        return decode_bundle(self._fetch(tile), width, f"{self._where} {tile.path}")
+        where = f"{self._where} {tile.path}"
+        try:
+            return decode_bundle(self._fetch(tile), width, where)
+        except Malformed as error:
+            # As an altered byte would be: the file is not the one that was signed.
+            raise ProofRefuted(where, error.what, first_entry=n * 256) from None
 
 
 def _column(height: int, n: int) -> int:

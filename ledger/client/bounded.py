@@ -3,19 +3,24 @@
 Nothing of a request body ever reaches an error message; a message names the URL and what came back.
 """
 
+import random
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import httpx
+import tenacity
 
 from ledger.client.publiclog import Unreachable
 
 ANSWER_SECONDS = 60.0  # for one whole answer, however slowly it trickles
 ATTEMPTS = 4
-LONGEST_WAIT = 5.0  # seconds between two attempts, whatever Retry-After asks
+FIRST_WAIT = 0.25  # seconds before the second attempt, about; doubled before each further one
+JITTER = 0.25  # seconds at most that a wait is longer by chance, so that readers do not come back all at once
+LONGEST_ASKED = 30.0  # seconds: a server that asks for more by Retry-After is not waited for
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({429, 500, 502, 503, 504})  # worth another attempt
@@ -90,15 +95,17 @@ class BoundedHttp:
         self._client.close()
 
     def _persist(self, once: Callable[[], T]) -> T:
-        for attempt in range(self._attempts):
-            try:
-                return once()
-            except _TryAgain as failed:
-                if attempt + 1 == self._attempts:
-                    raise failed.error from None
-                wish = 0.25 * 2.0**attempt if failed.seconds is None else failed.seconds
-                self._sleep(min(wish, LONGEST_WAIT))
-        raise AssertionError("at least one attempt")
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_TryAgain),
+            stop=tenacity.stop_after_attempt(self._attempts),
+            wait=_wait,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return attempts(once)
+        except _TryAgain as failed:
+            raise failed.error from None
 
     def _send(self, request: httpx.Request, limit: int) -> tuple[int, httpx.Headers, bytes]:
         url = str(request.url)
@@ -164,7 +171,29 @@ def _body(url: str, status: int, headers: httpx.Headers, body: bytes) -> bytes:
     if status == 200:
         return body
     if status in _PASSING:
-        seconds = headers.get("retry-after", "")
-        wish = float(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < 6 else None
+        wish = _retry_after(headers.get("retry-after", ""))
+        if wish is not None and wish > LONGEST_ASKED:
+            raise Unreachable(url, f"answered {status} and asks to come back in {wish:.0f} seconds; do so")
         raise _TryAgain(Unreachable(url, f"answered {status} again and again; try later"), wish)
     raise Unreachable(url, f"answered {status}; check the address")
+
+
+def _retry_after(text: str) -> float | None:
+    """Seconds that a Retry-After header asks for, a number or a date (RFC 9110 §10.2.3); None when it asks nothing."""
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+_backing_off = tenacity.wait_exponential(multiplier=FIRST_WAIT) + tenacity.wait_random(0, JITTER)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """Seconds until the next attempt: what the server asked for, else twice as long as before; a little more."""
+    failed = state.outcome.exception() if state.outcome else None
+    if isinstance(failed, _TryAgain) and failed.seconds is not None:
+        return failed.seconds + random.uniform(0, JITTER)
+    return _backing_off(state)

@@ -4,13 +4,20 @@ Whoever implements `PublicLog` moves bytes and nothing else: every answer is che
 (`ledger.client.view`), so an implementation can at worst fail to answer, never make one believe.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from ledger.core.errors import GlassbookError
-from ledger.core.tiles import Tile
+from ledger.core.merkle import HASH_BYTES
+from ledger.core.tiles import (
+    ENTRIES,
+    FULL_WIDTH,
+    MAX_ENTRY_BYTES,
+    Tile,
+    decode_bundle,
+    encode_bundle,
+)
 
 
 class Unreachable(GlassbookError):
@@ -40,7 +47,7 @@ class PublicLog(Protocol):
 
     @property
     def where(self) -> str:
-        """URL or folder, for messages."""
+        """URL, folder or tar, for messages."""
 
     def checkpoint(self) -> bytes:
         """The newest published checkpoint, a signed note of at most 1 MiB."""
@@ -70,18 +77,21 @@ class ClosableLog(PublicLog, Protocol):
 MAX_LABELS = 10_000  # of one request
 MAX_CHECKPOINT = 1 << 20  # bytes, formats §6
 
+MAX_BUNDLE = FULL_WIDTH * (2 + MAX_ENTRY_BYTES)
+"""Bytes of an entry bundle."""
+MAX_TILE = FULL_WIDTH * HASH_BYTES
 
-def open_log(where: str, progress: Callable[[int, int], None] | None = None) -> ClosableLog:
-    """A log by its URL (`http://`, `https://`) or by the folder it is published to.
 
-    `progress(done, all)` is called with numbers of entries while the index of a folder is built.
-    Raises `Unreachable` when there is no such folder, `Malformed` for a URL with query, fragment or password.
+def size_limit(tile: Tile) -> int:
+    """The most bytes that the file of this tile or bundle may have."""
+    return MAX_BUNDLE if tile.level == ENTRIES else MAX_TILE
+
+
+def cut(tile: Tile, full: bytes, where: str) -> bytes:
+    """The partial `tile` out of the full one (C2SP tlog-tiles: a partial one may go once the full one exists).
+
+    Raises `Malformed` for a bundle that is none.
     """
-    # Imported here: a reader of folders needs no HTTP client.
-    if where.startswith(("http://", "https://")):
-        from ledger.client.urllog import UrlLog
-
-        return UrlLog(where)
-    from ledger.client.folderlog import FolderLog
-
-    return FolderLog(Path(where), progress)
+    if tile.level == ENTRIES:
+        return encode_bundle(decode_bundle(full, FULL_WIDTH, where)[: tile.width])
+    return full[: tile.width * HASH_BYTES]

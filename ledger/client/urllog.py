@@ -9,13 +9,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ledger.client.bounded import ANSWER_SECONDS, BoundedHttp
-from ledger.client.publiclog import MAX_CHECKPOINT, MAX_LABELS, IndexAnswer, Unreachable
+from ledger.client.publiclog import (
+    MAX_CHECKPOINT,
+    MAX_LABELS,
+    IndexAnswer,
+    Unreachable,
+    cut,
+    size_limit,
+)
 from ledger.core.encoding import b64decode, b64encode
 from ledger.core.errors import Malformed
 from ledger.core.jose import parse_json
-from ledger.core.tiles import ENTRIES, Tile, decode_bundle, encode_bundle
+from ledger.core.tiles import FULL_WIDTH, Tile
 
-MAX_BUNDLE = 256 * (2 + 65_535)  # bytes
 # A proof of depth 64 has at most 64 siblings; a deeper one needs labels that agree in 64 bits of a hash.
 MAX_PROOF_TEXT = 3 << 10
 ENVELOPES_AT_ONCE = 500
@@ -45,18 +51,13 @@ class UrlLog:
         return self._file("checkpoint", MAX_CHECKPOINT)
 
     def tile(self, tile: Tile) -> bytes:
-        limit = MAX_BUNDLE if tile.level == ENTRIES else 256 * 32
-        if tile.width == 256:
-            return self._file(tile.path, limit)
-        body = self._http.get(self._where + tile.path, limit)
-        if body is not None:
-            return body
-        # C2SP tlog-tiles: a partial tile may be deleted once the full one exists.
-        full = Tile(tile.level, tile.n, 256)
-        body = self._file(full.path, limit)
-        if tile.level == ENTRIES:
-            return encode_bundle(decode_bundle(body, 256, self._where + full.path)[: tile.width])
-        return body[: tile.width * 32]
+        limit = size_limit(tile)
+        if tile.width < FULL_WIDTH:
+            body = self._http.get(self._where + tile.path, limit)
+            if body is not None:
+                return body
+        body = self._file(tile.full.path, limit)
+        return body if tile.width == FULL_WIDTH else cut(tile, body, self._where + tile.full.path)
 
     def index_proofs(self, labels: Sequence[bytes]) -> IndexAnswer:
         if len(labels) > MAX_LABELS:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ledger.client.publiclog import PublicLog, open_log
+from ledger.client.openlog import open_log
+from ledger.client.publiclog import PublicLog
 from ledger.client.seen import load_seen, save_seen
 from ledger.client.view import View
 from ledger.core.errors import GlassbookError, QuorumNotMet

@@ -3,7 +3,7 @@
 import pytest
 
 from ledger.client.authentic import AuthenticEntries, AuthenticTiles
-from ledger.core.errors import GlassbookError, Malformed, ProofRefuted
+from ledger.core.errors import GlassbookError, ProofRefuted
 from ledger.core.merkle import check_inclusion, leaf_hash, prove_inclusion, tree_root
 from ledger.core.tiles import ENTRIES, Tile, TileHashes, encode_bundle, grow_tiles
 
@@ -61,11 +61,11 @@ def test_one_flipped_bit_in_any_tile_that_is_used_is_refuted(size: int) -> None:
 
 
 @pytest.mark.parametrize("change", [lambda d: d[:-32], lambda d: d + bytes(32), lambda d: b""])
-def test_a_tile_of_the_wrong_length_is_malformed(change: object) -> None:
+def test_a_tile_of_the_wrong_length_is_refuted(change: object) -> None:
     tree = Tree(700)
     tile = Tile(0, 2, 188)
     tree.files[tile] = change(tree.files[tile])  # type: ignore[operator]
-    with pytest.raises(Malformed, match="bytes, not"):
+    with pytest.raises(ProofRefuted, match="bytes, not"):
         tree.tiles().leaf_hash(0)
 
 

@@ -6,12 +6,13 @@ import pytest
 from logfactory import NOW, LogFactory
 
 from ledger.client.folderlog import FolderLog
-from ledger.client.publiclog import Unreachable, open_log
+from ledger.client.openlog import open_log
+from ledger.client.publiclog import Unreachable
 from ledger.client.register import read_register
 from ledger.client.shown import make_evidence
 from ledger.client.view import View
 from ledger.core.entries import IndexRoot, decode_entry, record_index_label
-from ledger.core.errors import BadSignature, Malformed, RuleBroken
+from ledger.core.errors import BadSignature, Malformed, ProofRefuted, RuleBroken
 from ledger.core.evidence import check_evidence
 from ledger.core.merkle import Frontier, leaf_hash
 from ledger.core.receipt import check_receipt
@@ -98,7 +99,7 @@ def test_a_bundle_with_another_entry_is_refuted_by_its_index(log: LogFactory, tm
     data = bytearray(bundle.read_bytes())
     data[-1] ^= 1
     bundle.write_bytes(data)
-    with pytest.raises(RuleBroken, match="entry 255"):
+    with pytest.raises(ProofRefuted, match="entry 255"):
         _view(log, folder).proofs([bytes(32)])
 
 

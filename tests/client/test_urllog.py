@@ -10,7 +10,8 @@ from logfactory import NOW, LogFactory
 from logserver import Handler, LogServer
 
 from ledger.client.bounded import BoundedHttp
-from ledger.client.publiclog import Unreachable, open_log
+from ledger.client.openlog import open_log
+from ledger.client.publiclog import Unreachable
 from ledger.client.register import read_register
 from ledger.client.urllog import UrlLog
 from ledger.client.view import View
@@ -176,7 +177,44 @@ def test_busy_answers_are_asked_again_as_told() -> None:
         with pytest.raises(Unreachable, match="503 again and again"):
             http.get(server.url + "checkpoint", 100)
     http.close()
-    assert waits == [2.0, 2.0]
+    assert len(waits) == 2 and all(2.0 <= seconds <= 2.25 for seconds in waits)
+
+
+def test_without_a_wish_the_waits_grow_and_differ() -> None:
+    waits: list[float] = []
+    http = BoundedHttp(attempts=4, sleep=waits.append)
+    with LogServer(LogFactory()) as server:
+        server.wrong["checkpoint"] = 502
+        with pytest.raises(Unreachable, match="502 again and again"):
+            http.get(server.url + "checkpoint", 100)
+    http.close()
+    assert all(
+        start <= seconds <= start + 0.25 for start, seconds in zip((0.25, 0.5, 1.0), waits, strict=True)
+    )
+
+
+@pytest.mark.parametrize("asked", ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"])
+def test_a_server_that_wants_to_be_left_alone_for_long_is_not_waited_for(asked: str) -> None:
+    waits: list[float] = []
+    http = BoundedHttp(sleep=waits.append)
+    with LogServer(LogFactory()) as server:
+        server.wrong["checkpoint"] = lambda handler: handler.send(b"", 429, Retry_After=asked)
+        with pytest.raises(Unreachable, match="asks to come back in"):
+            http.get(server.url + "checkpoint", 100)
+    http.close()
+    assert waits == []
+
+
+@pytest.mark.parametrize("asked", ["soon", "-1", "1e9", "", "Fri, 31 Dec 99999999 23:59:59 GMT"])
+def test_a_wish_that_is_none_is_no_wish(asked: str) -> None:
+    waits: list[float] = []
+    http = BoundedHttp(attempts=2, sleep=waits.append)
+    with LogServer(LogFactory()) as server:
+        server.wrong["checkpoint"] = lambda handler: handler.send(b"", 503, Retry_After=asked)
+        with pytest.raises(Unreachable):
+            http.get(server.url + "checkpoint", 100)
+    http.close()
+    assert [0.25 <= seconds <= 0.5 for seconds in waits] == [True]
 
 
 def test_a_server_that_is_not_there_is_unreachable() -> None:
@@ -246,10 +284,10 @@ def test_a_checkpoint_with_another_root_is_refuted(
         _view(client).entries([0])
 
 
-def test_a_truncated_tile_is_malformed(client: UrlLog, server: LogServer, log: LogFactory) -> None:
+def test_a_truncated_tile_is_refuted(client: UrlLog, server: LogServer, log: LogFactory) -> None:
     path = Tile(0, 0, log.size).path
     server.wrong[path] = server.files[path][:-32]
-    with pytest.raises(Malformed, match="bytes, not"):
+    with pytest.raises(ProofRefuted, match="bytes, not"):
         _view(client).entries([0])
 
 
