@@ -13,12 +13,17 @@ from ledger.files import read_limited, write_atomic
 
 
 def default_path(policy: Policy) -> Path:
+    """Where the checkpoint is kept when nobody says another place."""
+    return data_path(policy, "seen", ".checkpoint")
+
+
+def data_path(policy: Policy, kind: str, suffix: str) -> Path:
     """One file per log key, in the user's data folder (XDG Base Directory; `%LOCALAPPDATA%` on Windows)."""
     base = os.environ.get("XDG_DATA_HOME") or os.environ.get("LOCALAPPDATA") or ""
     folder = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local" / "share"
     # The key and not the origin: two logs that only share a name must not be taken for one.
     name = hashlib.sha256(policy.log.text.encode()).hexdigest()[:16]
-    return folder / "glassbook" / "seen" / f"{name}.checkpoint"
+    return folder / "glassbook" / kind / f"{name}{suffix}"
 
 
 def load_seen(path: Path) -> bytes | None:

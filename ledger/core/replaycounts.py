@@ -115,20 +115,18 @@ class Counts:
 
     def suspect(self, register: Register) -> dict[int, int]:
         """Records before a revocation of their source and of a day from its date on, by source; zeros left out."""
-        dates = {}
-        for source, versions in register.sources.items():
-            revoked = [
-                (version.version, version.revoked) for version in versions if version.revoked is not None
-            ]
-            if revoked:
-                dates[source] = revoked
         found: dict[int, int] = {}
         for day in self:
-            if day.source in dates:
-                count = _suspect_of(day, dates[day.source])
-                if count:
-                    found[day.source] = found.get(day.source, 0) + count
+            count = self.suspect_on(day, register)
+            if count:
+                found[day.source] = found.get(day.source, 0) + count
         return dict(sorted(found.items()))
+
+    def suspect_on(self, day: DayCount, register: Register) -> int:
+        """Those of one day of one source."""
+        versions = register.sources.get(day.source, ())
+        revoked = [(version.version, version.revoked) for version in versions if version.revoked is not None]
+        return _suspect_of(day, revoked) if revoked else 0
 
     def silent_days_of(self, source: int, register: Register, newest: int) -> list[int]:
         """Days for which `source` owes coverage and has none, up to two days before `newest`."""
