@@ -6,6 +6,8 @@ environment, where other processes could see them.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import getpass
 import sys
 from pathlib import Path
@@ -28,10 +30,17 @@ def read_passphrase(path: Path) -> bytes:
 
 
 def ask_passphrase(prompt: str) -> bytes | None:
-    """A passphrase typed at the terminal, or None when there is no terminal."""
+    """A passphrase typed at the terminal, or None when there is no terminal.
+
+    Parts that `glassbook up` starts together ask one after the other.
+    """
     if not sys.stdin.isatty():
         return None
-    return getpass.getpass(prompt).encode()
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            terminal = stack.enter_context(open("/dev/tty", "rb"))
+            fcntl.flock(terminal, fcntl.LOCK_EX)
+        return getpass.getpass(prompt).encode()
 
 
 def write_key(path: Path, key: PrivateKey, passphrase: bytes | None) -> None:

@@ -15,11 +15,16 @@ from typing import Annotated
 
 import typer
 
+from ledger.core.errors import GlassbookError
+from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.statements import parse_charter
+from ledger.files import FileRefused, read_private
+from ledger.keyfiles import LEDGER, read_ed25519, read_passphrase
 from ledger.logs import configure_logs
 from ledger.memory import settle_memory
 from ledger.sequencer.run import SequencerLost, run_sequencer
 from ledger.settings import Listen, Settings, SettingsRefused, read_settings
-from ledger.store import Store, StoreBusy, StoreUnusable
+from ledger.store import Store, StoreBusy, StoreUnusable, log
 
 app = typer.Typer(no_args_is_help=True, help="The ledger's own processes.")
 Home = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that glassbook init made.")]
@@ -29,7 +34,12 @@ SWITCH_S = 0.001  # while many signatures are checked, the event loop must still
 
 
 @app.command()
-def serve(home: Home = Path(".")) -> None:
+def serve(
+    home: Home = Path("."),
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="A file of mode 0600 with the passphrase of the ledger's key.")
+    ] = None,
+) -> None:
     """Take entries in over HTTP, until SIGINT or SIGTERM."""
     # Here, so that the sequencer starts without them.
     import uvicorn
@@ -37,10 +47,11 @@ def serve(home: Home = Path(".")) -> None:
     from ledger.service.app import create_app
 
     settings, store = _open(home)
+    key = _ledger_key(settings, store, passphrase_file)
     bound = _listen(settings.ledger_listen)
     configure_logs()
     sys.setswitchinterval(SWITCH_S)
-    serving = create_app(settings, store)
+    serving = create_app(settings, store, key=key)
     settle_memory()
     config = uvicorn.Config(
         serving,
@@ -82,6 +93,28 @@ def _open(home: Path) -> tuple[Settings, Store]:
         return settings, Store.open(settings.database)
     except (SettingsRefused, StoreUnusable, StoreBusy) as error:
         raise _stop(str(error)) from None
+
+
+def _ledger_key(settings: Settings, store: Store, passphrase_file: Path | None) -> Ed25519PrivateKey | None:
+    """The key that signs promises; None when its file is not there: the process runs, and is not ready."""
+    path = settings.keys / LEDGER
+    try:
+        passphrase = read_passphrase(passphrase_file) if passphrase_file else None
+        if not path.exists():
+            typer.echo(
+                f"glassbook ledger: {path}: not there, so no entry can be accepted: it signs the promises."
+                " Put it in place, and start again",
+                err=True,
+            )
+            return None
+        key = read_ed25519(path, passphrase if b"ENCRYPTED" in read_private(path) else None)
+        with store.read() as db:
+            charter = parse_charter(log.read_entries(db, 0, 1)[0], settings.origin)
+    except (GlassbookError, FileRefused, LookupError, StoreBusy, OSError) as error:
+        raise _stop(str(error)) from None
+    if key.public != charter.ledger:
+        raise _stop(f"{path}: is not the ledger key of the charter; put the right file in place")
+    return key
 
 
 def _listen(at: Listen) -> socket.socket:

@@ -51,7 +51,7 @@ class Part:
 def up(
     home: Annotated[Path, typer.Argument(metavar="DIR", help="The operator's folder.")] = Path("."),
     passphrase_file: Annotated[
-        Path | None, typer.Option(help="A file of mode 0600 with the passphrase of the log's keys.")
+        Path | None, typer.Option(help="A file of mode 0600 with the passphrase of log and ledger keys.")
     ] = None,
 ) -> None:
     """Run ledger, sequencer and publisher of one log until SIGINT or SIGTERM."""
@@ -74,7 +74,7 @@ def up(
             "from ledger.cli import main; main()",
             *words,
             str(settings.home),
-            *(extra if words[0] == "publisher" else ()),
+            *(extra if words != ("ledger", "sequence") else ()),
         ]
         for name, words in PARTS
     }

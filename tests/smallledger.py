@@ -46,13 +46,14 @@ def seed(name: str) -> bytes:
 LOG_KEY = Ed25519PrivateKey.from_seed(seed("log"))
 LOG_MLDSA = MLDSA44PrivateKey.from_seed32(seed("log ML-DSA"))
 REGISTRAR = Ed25519PrivateKey.from_seed(seed("registrar"))
+LEDGER_KEY = Ed25519PrivateKey.from_seed(seed("ledger"))
 SOURCE = Ed25519PrivateKey.from_seed(seed("source 1"))
 LOG_VKEYS = (Ed25519Signer(ORIGIN, LOG_KEY).vkey, MLDSASigner(ORIGIN, LOG_MLDSA).vkey)
 
 CHARTER = sign_charter(
     REGISTRAR,
     origin=ORIGIN,
-    ledger=Ed25519PrivateKey.from_seed(seed("ledger")).public,
+    ledger=LEDGER_KEY.public,
     log_vkeys=[vkey.text for vkey in LOG_VKEYS],
     merge_delay_s=600,
     claims=["subject"],

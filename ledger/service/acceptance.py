@@ -14,30 +14,33 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ledger.core.entries import REGISTRY, Coverage
+from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.registry import Register
 from ledger.service.body import MAX_ENTRIES, Submission
 from ledger.service.checks import Candidate, Checked, View, check_submissions
 from ledger.service.problems import Refusal, RequestRefused, busy
-from ledger.service.signatures import Verifier
-from ledger.store import Connection, Store, StoreBusy, envelopes, inbox, labels, log, publication
+from ledger.service.signatures import Signatures, ToPromise
+from ledger.store import Connection, Store, StoreBusy, acceptances, envelopes, inbox, labels, log, publication
 
 CLOCK_TOLERANCE_S = 300  # between our clock and the witnesses', as much as readers allow (formats §6)
 CHECKERS = max(2, min(8, os.cpu_count() or 1))
 
 
 class Accepted(NamedTuple):
-    """Durable in the inbox, now or from before."""
+    """Durable in the inbox, now or from before, since `accepted` (Unix seconds): what its promise says."""
 
     label: bytes
     leaf: bytes
+    accepted: int
 
 
 class Duplicate(NamedTuple):
-    """In the log already, at index `at`."""
+    """In the log already, at index `at`; `accepted` as above, or None once it is published."""
 
     label: bytes
     leaf: bytes
     at: int
+    accepted: int | None
 
 
 Outcome = Accepted | Duplicate | Refusal
@@ -47,11 +50,13 @@ Outcome = Accepted | Duplicate | Refusal
 class _Group:
     """What one transaction is about to put into the inbox, and what it must remember on the way."""
 
+    now: int
     rows: list[tuple[int, bytes, bytes, bytes, int, int, int]] = field(default_factory=list)
     deposits: list[tuple[int, bytes, bytes]] = field(default_factory=list)
     registrations: list[tuple[int, bytes]] = field(default_factory=list)
     taken: dict[bytes, bytes] = field(default_factory=dict)  # label → entry, in the inbox or in this group
     sequenced: dict[bytes, int] = field(default_factory=dict)  # label → index
+    accepted: dict[bytes, int] = field(default_factory=dict)  # label → time, of what was accepted before
     counts: dict[tuple[int, int], int] = field(default_factory=dict)  # (source, day) → records in this group
     waiting_counts: dict[tuple[int, int], int] | None = None  # the same in the inbox, once it is asked for
     entries: dict[int, bytes] = field(default_factory=dict)  # index → entry, of the labels in `sequenced`
@@ -65,16 +70,16 @@ class Acceptance:
         self._inbox_limit = inbox_limit
         self._view = View(origin, Register(origin), 0)
         self._checkers = ThreadPoolExecutor(CHECKERS, "check")
-        self._verifier = Verifier()
+        self._signatures = Signatures()
         self._writer = ThreadPoolExecutor(1, "write")
-        self._waiting: list[tuple[Checked, asyncio.Future[list[Outcome] | None]]] = []
+        self._waiting: list[tuple[Checked, int, asyncio.Future[list[Outcome] | None]]] = []
         self._writing: asyncio.Task[None] | None = None
 
     def close(self) -> None:
         """Wait for the threads; what they were writing is written."""
         self._checkers.shutdown()
         self._writer.shutdown()
-        self._verifier.close()
+        self._signatures.close()
 
     def refresh(self) -> None:
         """Read registry entries that were accepted since, by this process or another."""
@@ -100,7 +105,7 @@ class Acceptance:
         loop = asyncio.get_running_loop()
         while True:
             checked = await loop.run_in_executor(
-                self._checkers, check_submissions, self._view, submissions, now, self._verifier.verify
+                self._checkers, check_submissions, self._view, submissions, now, self._signatures.verify
             )
             if not checked.candidates:
                 # Nothing to write, so no transaction will notice a register that another process added to.
@@ -109,19 +114,25 @@ class Acceptance:
                     continue
                 return [checked.refusals[place] for place in range(checked.total)]
             future: asyncio.Future[list[Outcome] | None] = loop.create_future()
-            self._waiting.append((checked, future))
+            self._waiting.append((checked, now, future))
             if self._writing is None:
-                self._writing = loop.create_task(self._write_all(now))
+                self._writing = loop.create_task(self._write_all())
             outcomes = await future
             if outcomes is not None:
                 return outcomes
             await loop.run_in_executor(self._checkers, self.refresh)
 
-    async def _write_all(self, now: int) -> None:
+    async def promise(self, key: Ed25519PrivateKey, asked: Sequence[ToPromise]) -> list[bytes]:
+        """The promises of entries that are accepted, in order."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._checkers, self._signatures.promise, self._view.origin, key, asked
+        )
+
+    async def _write_all(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                group: list[tuple[Checked, asyncio.Future[list[Outcome] | None]]] = []
+                group: list[tuple[Checked, int, asyncio.Future[list[Outcome] | None]]] = []
                 count = 0
                 while self._waiting and (
                     not group or count + len(self._waiting[0][0].candidates) <= MAX_ENTRIES
@@ -131,17 +142,20 @@ class Acceptance:
                     count += len(member[0].candidates)
                 try:
                     found = await loop.run_in_executor(
-                        self._writer, self._commit, [checked for checked, _ in group], now
+                        self._writer,
+                        self._commit,
+                        [checked for checked, _, _ in group],
+                        max(now for _, now, _ in group),
                     )
                 except BaseException as error:
                     refused = busy(str(error)) if isinstance(error, StoreBusy) else error
-                    for _, future in group:
+                    for _, _, future in group:
                         if not future.done():
                             future.set_exception(refused)
                     if not isinstance(error, Exception):
                         raise
                 else:
-                    for (_, future), outcomes in zip(group, found, strict=True):
+                    for (_, _, future), outcomes in zip(group, found, strict=True):
                         if not future.done():
                             future.set_result(outcomes)
         finally:
@@ -149,14 +163,14 @@ class Acceptance:
 
     def _commit(self, members: list[Checked], now: int) -> list[list[Outcome] | None]:
         """Write a group; for each member its outcomes, or None when the register has changed since its checks."""
-        group = _Group()
+        group = _Group(now)
         found: list[list[Outcome] | None] = []
         with self._store.write() as db:
-            self._check_pressure(db, now)
+            published_size = self._check_pressure(db, now)
             registrations = log.last_registration(db)
             current = [member for member in members if member.view.registrations == registrations]
-            self._look_up(db, group, [c for member in current for c in member.candidates])
-            number = inbox.take_numbers(db, sum(len(member.candidates) for member in current))
+            self._look_up(db, group, [c for member in current for c in member.candidates], published_size)
+            first = number = inbox.take_numbers(db, sum(len(member.candidates) for member in current))
             for member in members:
                 if member.view.registrations != registrations:
                     found.append(None)
@@ -168,36 +182,50 @@ class Acceptance:
                 found.append([outcomes[place] for place in range(member.total)])
                 if member.after is not member.view:
                     registrations = member.after.registrations
+            if group.rows and acceptances.note_time(db, first, now):
+                acceptances.drop_published(db, published_size)
             inbox.put(db, group.rows)
             envelopes.deposit_envelopes(db, group.deposits)
             for count, entry in group.registrations:
                 log.add_registration(db, count, None, entry)
         return found
 
-    def _check_pressure(self, db: Connection, now: int) -> None:
-        published = publication.read_publication(db).published_time
-        if now + CLOCK_TOLERANCE_S < published:
+    def _check_pressure(self, db: Connection, now: int) -> int:
+        """The published size, unless entries cannot be taken now."""
+        published = publication.read_publication(db)
+        if now + CLOCK_TOLERANCE_S < published.published_time:
             raise busy(
                 "the ledger's clock is behind the time of its last checkpoint; its operator has to set it", 60
             )
         if inbox.backlog(db) >= self._inbox_limit:
             raise busy("more entries wait to be sequenced than this ledger lets wait", 2)
+        return published.published_size
 
-    def _look_up(self, db: Connection, group: _Group, candidates: list[Candidate]) -> None:
+    def _look_up(
+        self, db: Connection, group: _Group, candidates: list[Candidate], published_size: int
+    ) -> None:
         asked = [candidate.label for candidate in candidates]
-        group.taken = inbox.find_in_inbox(db, asked)
+        waiting = inbox.find_in_inbox(db, asked)
+        group.taken = {label: entry for label, (_, entry) in waiting.items()}
         group.sequenced = labels.find_labels(db, asked)
         group.entries = log.read_entries_at(db, list(group.sequenced.values()))
+        # What was accepted before keeps its time, however often and to whomever it is promised.
+        unpublished = {label: at for label, at in group.sequenced.items() if at >= published_size}
+        numbers_at = log.read_numbers_at(db, list(unpublished.values()))
+        numbers = {label: number for label, (number, _) in waiting.items()}
+        numbers |= {label: numbers_at[at] for label, at in unpublished.items()}
+        times = acceptances.times_of(db, numbers.values())
+        group.accepted = {label: times[number] for label, number in numbers.items() if number in times}
 
     def _place(self, db: Connection, group: _Group, candidate: Candidate, number: int) -> Outcome:
         """Put one candidate into the group, or say why not."""
         place, raw, entry, label, leaf, day, envelope, fetch, registrations, refusal = candidate
         index = group.sequenced.get(label)
         if index is not None and group.entries[index] == raw:
-            return Duplicate(label, leaf, index)
+            return Duplicate(label, leaf, index, group.accepted.get(label))
         waiting = group.taken.get(label)
         if waiting == raw:
-            return Accepted(label, leaf)
+            return Accepted(label, leaf, group.accepted.get(label, group.now))
         if refusal is not None:
             return refusal
         if isinstance(entry, Coverage):
@@ -215,7 +243,7 @@ class Acceptance:
             group.deposits.append((number, fetch, envelope))
         if raw[1] == REGISTRY:
             group.registrations.append((registrations + 1, raw))
-        return Accepted(label, leaf)
+        return Accepted(label, leaf, group.now)
 
     def _check_count(self, db: Connection, group: _Group, entry: Coverage) -> Refusal | None:
         if group.waiting_counts is None:

@@ -24,6 +24,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ledger.core.keys import Ed25519PrivateKey
+from ledger.keyfiles import LEDGER
 from ledger.service import openapi
 from ledger.service.acceptance import CLOCK_TOLERANCE_S, Acceptance, Duplicate, Outcome
 from ledger.service.body import parse_document, parse_lines
@@ -32,11 +34,12 @@ from ledger.service.metrics import Metrics
 from ledger.service.problems import MEDIA_TYPE, TITLES, Refusal, RequestRefused, busy
 from ledger.service.published import PublishedSize, wait_published
 from ledger.service.receipts import TIMEOUT_S, Receipts
+from ledger.service.signatures import ToPromise
 from ledger.settings import Settings
 from ledger.store import Store, StoreBusy, inbox, log, publication
 
 _log = structlog.get_logger("ledger.service")
-_ACCEPTED = b'{"status":"accepted"}'
+_ACCEPTED = b'{"status":"accepted","promise":"%b"}'  # a compact JWS needs no escapes
 _encode = msgspec.json.Encoder().encode
 
 
@@ -45,9 +48,14 @@ def create_app(
     store: Store,
     *,
     clock: Callable[[], float] = time.time,
+    key: Ed25519PrivateKey | None,
     publisher: httpx.AsyncBaseTransport | None = None,
 ) -> FastAPI:
-    """The ledger's application over an open store.  `publisher`: another way to reach `public_url`."""
+    """The ledger's application over an open store.
+
+    `key` is the charter's `ledger` key, which signs promises (docs/formats.md §6); without it nothing is accepted.
+    `publisher`: another way to reach `public_url`.
+    """
     intake, metrics = Intake(), Metrics()
     acceptance = Acceptance(store, settings.origin, settings.inbox_limit)
     client = httpx.AsyncClient(base_url=settings.public_url, timeout=TIMEOUT_S, transport=publisher)
@@ -69,6 +77,7 @@ def create_app(
     async def post_entries(request: Request) -> Response:
         begun = time.perf_counter()
         lines, wait = is_lines(request), _wants_wait(request)
+        signer = key_at_hand()
         async with intake.body(request) as body:
             submissions = await asyncio.to_thread(parse_lines if lines else parse_document, body)
         outcomes = await acceptance.accept(submissions, int(clock()))
@@ -78,7 +87,11 @@ def create_app(
             # From here on everything is accepted: whatever fails, that has to be answered.
             with contextlib.suppress(RequestRefused, StoreBusy):
                 receipt_of = await wait_published(outcomes, published, receipts, settings.wait_s)
-        answer = await asyncio.to_thread(_format_results, outcomes, receipt_of, lines)
+        # Only now, as what is promised is durable.
+        owed = _owed(outcomes, receipt_of)
+        promises = await acceptance.promise(signer, owed)
+        promise_of = {leaf: promise for (leaf, _), promise in zip(owed, promises, strict=True)}
+        answer = await asyncio.to_thread(_format_results, outcomes, receipt_of, promise_of, lines)
         metrics.seconds.observe(time.perf_counter() - begun)
         return Response(answer, media_type="application/x-ndjson" if lines else "application/json")
 
@@ -101,12 +114,19 @@ def create_app(
     async def healthz() -> Response:
         return _json({"status": "ok"}, 200)
 
+    def key_at_hand() -> Ed25519PrivateKey:
+        if key is None:
+            where = settings.keys / LEDGER
+            raise busy(f"the key that signs promises is missing: put {where} in place, and start again", 60)
+        return key
+
     def look() -> tuple[int, int, int]:
         with store.read() as db:
             return inbox.backlog(db), log.read_size(db), publication.read_publication(db).published_time
 
     @app.get("/readyz", summary="Whether entries are taken")
     async def readyz() -> Response:
+        key_at_hand()
         waiting, _, published_time = await asyncio.to_thread(look)
         if clock() + CLOCK_TOLERANCE_S < published_time:
             raise busy("the ledger's clock is behind the time of its last checkpoint: set the clock", 60)
@@ -141,21 +161,40 @@ def _parse_leaf(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
+def _owed(outcomes: Sequence[Outcome], receipt_of: dict[bytes, tuple[int, object]]) -> list[ToPromise]:
+    """Leaf and time of all that is taken and not published: with a receipt nothing is left to be promised."""
+    return [
+        (outcome.leaf, outcome.accepted)
+        for outcome in outcomes
+        if not isinstance(outcome, Refusal)
+        and outcome.accepted is not None
+        and outcome.label not in receipt_of
+    ]
+
+
 def _format_results(
-    outcomes: Sequence[Outcome], receipt_of: dict[bytes, tuple[int, object]], lines: bool
+    outcomes: Sequence[Outcome],
+    receipt_of: dict[bytes, tuple[int, object]],
+    promise_of: dict[bytes, bytes],
+    lines: bool,
 ) -> bytes:
-    results = [_result(outcome, receipt_of) for outcome in outcomes]
+    results = [_result(outcome, receipt_of, promise_of) for outcome in outcomes]
     return b"\n".join([*results, b""]) if lines else b'{"results":[' + b",".join(results) + b"]}"
 
 
-def _result(outcome: Outcome, receipt_of: dict[bytes, tuple[int, object]]) -> bytes:
+def _result(
+    outcome: Outcome, receipt_of: dict[bytes, tuple[int, object]], promise_of: dict[bytes, bytes]
+) -> bytes:
     if isinstance(outcome, Refusal):
         return _encode({"status": "refused", "problem": outcome.problem()})
     index, receipt = receipt_of.get(outcome.label, (None, None)) if receipt_of else (None, None)
     if isinstance(outcome, Duplicate):
         result: dict[str, Any] = {"status": "duplicate", "index": outcome.at}
+        promise = promise_of.get(outcome.leaf)
+        if promise is not None:
+            result["promise"] = promise.decode("ascii")
     elif receipt is None:
-        return _ACCEPTED
+        return _ACCEPTED % promise_of[outcome.leaf]
     else:
         result = {"status": "published", "index": index}
     return _encode(result if receipt is None else result | {"receipt": receipt})

@@ -50,6 +50,11 @@ RESULT: Final[dict[str, Any]] = {
     "properties": {
         "status": {"enum": ["accepted", "published", "duplicate", "refused"]},
         "index": {"type": "integer"},
+        "promise": {
+            "type": "string",
+            "description": "with accepted, and with a duplicate that is not yet published: the ledger's signed promise"
+            " to publish in time, a compact JWS (docs/formats.md §6); the same each time it is asked for",
+        },
         "receipt": RECEIPT,
         "problem": PROBLEM,
     },

@@ -1,14 +1,16 @@
-"""Many Ed25519 signatures at once, in processes of their own.
+"""Many Ed25519 signatures at once, checked and made in processes of their own.
 
-Checking signatures is two thirds of the work of taking entries in.  Threads would do it side by side, but each
+Signatures are two thirds of the work of taking entries in.  Threads would do it side by side, but each
 needs the interpreter's lock before and after every signature and waits for it while another thread reads a body;
 a process does not.  Each thread that asks has one, started when it first asks for many:
 
-    parent → child   u32 length ‖ jobs, each: key[32] ‖ signature[64] ‖ u16 length ‖ message
-    child → parent   one byte a job, 1 for good
+    check     parent → child   u32 length ‖ "c" ‖ jobs, each: key[32] ‖ signature[64] ‖ u16 length ‖ message
+              child → parent   one byte a job, 1 for good
+    promise   parent → child   u32 length ‖ "p" ‖ ledger key's seed[32] ‖ lp(origin) ‖ leaf[32] ‖ u64 accepted …
+              child → parent   u32 length ‖ promises (docs/formats.md §6), a newline between two
 
 A child ends when its parent does, whichever way that is: it reads the end of its input.  If a child dies, its
-thread checks the signatures itself and starts another one next time.
+thread does the work itself and starts another one next time.
 """
 
 from __future__ import annotations
@@ -21,14 +23,21 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import BinaryIO
 
-from ledger.core.keys import verify_ed25519
+from ledger.core.encoding import Reader, lp
+from ledger.core.keys import Ed25519PrivateKey, verify_ed25519
+from ledger.core.promise import PromiseSigner
 
 Job = tuple[bytes, bytes, bytes]
 """Key, signature and message."""
 
+ToPromise = tuple[bytes, int]
+"""Leaf hash, and when the entry was accepted (Unix seconds)."""
+
 FEW = 64  # below this many the way to another process costs more than it saves
 _LENGTH = Struct(">I")
 _HEAD = Struct(">32s64sH")
+_PROMISE = Struct(">32sQ")
+_CHECK, _MAKE = b"c", b"p"
 
 
 def verify_here(jobs: Sequence[Job]) -> list[bool]:
@@ -36,8 +45,8 @@ def verify_here(jobs: Sequence[Job]) -> list[bool]:
     return [verify_ed25519(key, signature, message) for key, signature, message in jobs]
 
 
-class Verifier:
-    """Checks signatures for the threads of this process."""
+class Signatures:
+    """Checks and makes signatures for the threads of this process."""
 
     def __init__(self) -> None:
         self._local = threading.local()
@@ -48,18 +57,39 @@ class Verifier:
         if len(jobs) < FEW:
             return verify_here(jobs)
         data = b"".join([part for job in jobs for part in (_HEAD.pack(job[0], job[1], len(job[2])), job[2])])
-        try:
-            child = self._child()
-            assert child.stdin is not None and child.stdout is not None
-            child.stdin.write(_LENGTH.pack(len(data)) + data)
-            child.stdin.flush()
-            found = child.stdout.read(len(jobs))
-        except OSError:
-            found = b""
+        found = self._ask(_CHECK + data, len(jobs))
         if len(found) != len(jobs):
             self._local.child = None
             return verify_here(jobs)
         return found
+
+    def promise(self, origin: str, key: Ed25519PrivateKey, asked: Sequence[ToPromise]) -> list[bytes]:
+        """The promises of these, in order."""
+        if len(asked) >= FEW:
+            items = b"".join([_PROMISE.pack(leaf, accepted) for leaf, accepted in asked])
+            found = self._ask(_MAKE + key.seed + lp(origin.encode()) + items, None).split(b"\n")
+            if len(found) == len(asked):
+                return found
+            self._local.child = None
+        signer = PromiseSigner(origin, key)
+        return [signer.sign(leaf, accepted) for leaf, accepted in asked]
+
+    def _ask(self, request: bytes, length: int | None) -> bytes:
+        """A child's answer, of so many bytes or as many as it says; nothing when it has died."""
+        try:
+            child = self._child()
+            assert child.stdin is not None and child.stdout is not None
+            child.stdin.write(_LENGTH.pack(len(request)) + request)
+            child.stdin.flush()
+            if length is None:
+                head = child.stdout.read(_LENGTH.size)
+                if len(head) < _LENGTH.size:
+                    return b""
+                (length,) = _LENGTH.unpack(head)
+            answer = child.stdout.read(length)
+        except OSError:
+            return b""
+        return answer if len(answer) == length else b""
 
     def close(self) -> None:
         """End the processes."""
@@ -90,22 +120,42 @@ def serve() -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C at a terminal is for the parent, which then ends this
-    while verify_stream(sys.stdin.buffer, sys.stdout.buffer):
+    while answer_stream(sys.stdin.buffer, sys.stdout.buffer):
         pass
 
 
-def verify_stream(source: BinaryIO, sink: BinaryIO) -> bool:
+def answer_stream(source: BinaryIO, sink: BinaryIO) -> bool:
     """Answer one request; False at the end of the input."""
     head = source.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return False
-    data = source.read(_LENGTH.unpack(head)[0])
+    (length,) = _LENGTH.unpack(head)
+    data = source.read(length)
+    if len(data) < length:
+        return False
+    if data[:1] == _MAKE:
+        promises = _promises(data)
+        sink.write(_LENGTH.pack(len(promises)) + promises)
+    else:
+        sink.write(_checked(data))
+    sink.flush()
+    return True
+
+
+def _checked(data: bytes) -> bytes:
     found = bytearray()
-    at = 0
+    at = 1
     while at < len(data):
         key, signature, length = _HEAD.unpack_from(data, at)
         at += _HEAD.size + length
         found.append(verify_ed25519(key, signature, data[at - length : at]))
-    sink.write(found)
-    sink.flush()
-    return True
+    return bytes(found)
+
+
+def _promises(data: bytes) -> bytes:
+    reader = Reader(data, "promises")
+    reader.take(1)
+    key = Ed25519PrivateKey(reader.take(32))
+    signer = PromiseSigner(reader.take(reader.u8()).decode(), key)
+    items = _PROMISE.iter_unpack(data[reader.offset :])
+    return b"\n".join([signer.sign(leaf, accepted) for leaf, accepted in items])

@@ -4,9 +4,12 @@
     engine.py        Store: open, one transaction to read or to write, locks, what a full disk becomes
     log.py           the sequenced log: state, entries, tree tiles, registrations, counts per day
     inbox.py         what is accepted and not yet sequenced; is a label free?
+    acceptances.py   when entries were accepted, until they are published
     envelopes.py     encrypted details, by the hash of their fetch token
     labels.py        the index: label rows of a bucket as of any size, persisted bucket hashes
     publication.py   what was signed and what is published, under compare-and-swap
+    witnesses.py     how far each witness has come, and since when it is missing
+    charter.py       the charter at leaf 0
 
 Functions take the connection of an open transaction, so that a caller decides what is atomic:
 

@@ -72,8 +72,31 @@ class Store:
             with store.write() as db:
                 schema.metadata.create_all(db)
         else:
+            store.bring_up_to_date()
             store.check_version()
         return store
+
+    def bring_up_to_date(self) -> None:
+        """Give a database of schema 1 what schema 2 has more, in one transaction; leave any other alone.
+
+        Entries that were accepted before carry no time. They count as accepted now: no promise was given for them.
+        """
+        if self._version() != 1:
+            return
+        with self.write() as db:
+            if run(db, "SELECT schema_version FROM state WHERE id = 1").scalar() != 1:
+                return  # another process was quicker
+            schema.metadata.create_all(db)
+            run(db, "INSERT INTO acceptances (first, accepted) VALUES (0, ?)", (int(time.time()),))
+            run(db, "UPDATE state SET schema_version = 2 WHERE id = 1")
+
+    def _version(self) -> int | None:
+        try:
+            with self.read() as db:
+                found = run(db, "SELECT schema_version FROM state WHERE id = 1").scalar()
+        except sqlalchemy.exc.DBAPIError:
+            return None  # check_version says what it is
+        return None if found is None else int(found)
 
     def check_version(self) -> None:
         """Raise StoreUnusable unless the tables are there and of SCHEMA_VERSION."""

@@ -39,14 +39,15 @@ def put(db: Connection, rows: Sequence[tuple[int, bytes, bytes, bytes, int, int,
     )
 
 
-def find_in_inbox(db: Connection, labels: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Which of these index labels wait in the inbox, with the entry that has them."""
-    found: dict[bytes, bytes] = {}
+def find_in_inbox(db: Connection, labels: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
+    """Which of these index labels wait in the inbox, with number and entry of the row that has them."""
+    found: dict[bytes, tuple[int, bytes]] = {}
     for start in range(0, len(labels), CHUNK):
         part = labels[start : start + CHUNK]
         marks = ",".join("?" * len(part))
-        for label, entry in run(db, f"SELECT label, entry FROM inbox WHERE label IN ({marks})", part):
-            found[bytes(label)] = bytes(entry)
+        rows = run(db, f"SELECT label, number, entry FROM inbox WHERE label IN ({marks})", part)
+        for label, number, entry in rows:
+            found[bytes(label)] = number, bytes(entry)
     return found
 
 

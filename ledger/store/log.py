@@ -99,6 +99,17 @@ def read_entries_at(db: Connection, indices: Sequence[int]) -> dict[int, bytes]:
     return found
 
 
+def read_numbers_at(db: Connection, indices: Sequence[int]) -> dict[int, int]:
+    """By index, the numbers under which the entries at these indices were accepted."""
+    found: dict[int, int] = {}
+    for start in range(0, len(indices), 500):
+        part = indices[start : start + 500]
+        marks = ",".join("?" * len(part))
+        for idx, number in run(db, f"SELECT idx, deposit FROM entries WHERE idx IN ({marks})", part):
+            found[idx] = number
+    return found
+
+
 def find_leaf(db: Connection, leaf_hash: bytes) -> list[tuple[int, bytes]]:
     """Candidates (index, entry) for a leaf hash: those whose short key is the same; the caller hashes."""
     rows = run(db, "SELECT idx, entry FROM entries WHERE leaf_key = ? ORDER BY idx", (short_key(leaf_hash),))

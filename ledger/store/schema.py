@@ -1,8 +1,8 @@
 """The tables.  Hashes are 32 raw bytes, days are days since 1970-01-01, sizes and indices are leaf numbers.
 
-Only `state`, `publication`, `deposits`, `day_counts`, `index_pages` and the rightmost `tree_tiles` are ever
-rewritten; `entries` and `labels` only grow; `inbox` rows leave when they are sequenced, `index_changes` when
-they are old.
+Only `state`, `publication`, `witnesses`, `deposits`, `day_counts`, `index_pages` and the rightmost `tree_tiles`
+are ever rewritten; `entries` and `labels` only grow; `inbox` rows leave when they are sequenced, `acceptances`
+when what they date is published, `index_changes` when they are old.
 
 A lookup by hash goes through the hash's first eight bytes as a signed integer (`short_key`): a small,
 dense index, and the full hash is compared afterwards.
@@ -10,9 +10,9 @@ dense index, and the full hash is compared afterwards.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: acceptances, witnesses
 
 metadata = MetaData()
 
@@ -114,6 +114,14 @@ inbox = Table(
     Column("registrations", BigInteger, nullable=False),  # how many the register had when it was checked
 )
 
+# Entries numbered `first` and above were accepted at `accepted`, up to the next row: what their promises say.
+acceptances = Table(
+    "acceptances",
+    metadata,
+    Column("first", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("accepted", BigInteger, nullable=False),  # Unix seconds
+)
+
 envelopes = Table(
     "envelopes",
     metadata,
@@ -133,6 +141,19 @@ publication = Table(
     Column("published_size", BigInteger, nullable=False),  # 0: nothing published yet
     Column("published_note", LargeBinary, nullable=False),  # as it stands at /checkpoint
     Column("published_time", BigInteger, nullable=False),  # Unix seconds of its newest cosignature
+)
+
+# How far each witness of policy.txt has come, and since when it gives no cosignature: what outlives a restart.
+witnesses = Table(
+    "witnesses",
+    metadata,
+    Column("vkey", Text, primary_key=True),
+    Column("confirmed", BigInteger, nullable=False),  # the size it cosigned last, as far as it told us
+    Column("cosigned", BigInteger, nullable=False),  # Unix seconds of its last cosignature; 0: never
+    Column("standing", Text, nullable=False),  # cosigns, missing, behind or refuses
+    Column("since", BigInteger, nullable=False),  # Unix seconds; 0 while it cosigns
+    Column("why", Text, nullable=False),  # for the operator; empty while it cosigns
+    sqlite_with_rowid=False,
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import uvicorn
-from smallledger import LOG_KEY, LOG_MLDSA, LOG_VKEYS, NOW, ORIGIN, SmallLedger
+from smallledger import LEDGER_KEY, LOG_KEY, LOG_MLDSA, LOG_VKEYS, NOW, ORIGIN, SmallLedger
 from starlette.types import ASGIApp
 
 from ledger.core.encoding import b64encode
@@ -91,7 +91,8 @@ class LiveLedger:
             lambda: self.publisher.status,
         )
         transport = httpx.ASGITransport(app=public_app(site))
-        self.server = Server(create_app(self.settings, self.small.store, clock=clock, publisher=transport))
+        app = create_app(self.settings, self.small.store, clock=clock, key=LEDGER_KEY, publisher=transport)
+        self.server = Server(app)
         self._ends.append(self.server.close)
         self.client = httpx.Client(base_url=self.server.url, timeout=20)
         self._ends.append(self.client.close)

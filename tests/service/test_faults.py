@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from livelog import NOON, LiveLedger, Server, as_object, codes
-from smallledger import NOW, ORIGIN, SOURCE_1_VERSION, record, source_entry, statement, submission
+from smallledger import LEDGER_KEY, NOW, ORIGIN, SOURCE_1_VERSION, record, source_entry, statement, submission
 from sqlalchemy import event
 
 from ledger.core.encoding import b64encode
@@ -117,7 +117,13 @@ def test_a_publisher_that_is_away_is_503_for_receipts_and_nothing_else(live: Liv
         raise httpx.ConnectError("nobody there")
 
     server = Server(
-        create_app(live.settings, live.small.store, clock=lambda: NOON, publisher=httpx.MockTransport(away))
+        create_app(
+            live.settings,
+            live.small.store,
+            clock=lambda: NOON,
+            key=LEDGER_KEY,
+            publisher=httpx.MockTransport(away),
+        )
     )
     try:
         with httpx.Client(base_url=server.url) as client:
@@ -140,7 +146,9 @@ def test_a_publisher_that_answers_nonsense_is_503(live: LiveLedger, content: byt
     live.post(as_object(submission(raw)))
     live.small.sequencer.step()
     transport = httpx.MockTransport(lambda _request: httpx.Response(200, content=content))
-    server = Server(create_app(live.settings, live.small.store, clock=lambda: NOON, publisher=transport))
+    server = Server(
+        create_app(live.settings, live.small.store, clock=lambda: NOON, key=LEDGER_KEY, publisher=transport)
+    )
     try:
         with httpx.Client(base_url=server.url) as client:
             assert client.get(f"/v1/receipts/{leaf_hash(raw).hex()}").status_code == 503
@@ -186,7 +194,9 @@ def test_records_and_a_revocation_at_once_never_leave_a_violation(live: LiveLedg
 
 def test_a_second_service_on_the_same_database_sees_the_same_register_and_labels(live: LiveLedger) -> None:
     transport = httpx.MockTransport(lambda _request: httpx.Response(500))
-    server = Server(create_app(live.settings, live.small.store, clock=lambda: NOON, publisher=transport))
+    server = Server(
+        create_app(live.settings, live.small.store, clock=lambda: NOON, key=LEDGER_KEY, publisher=transport)
+    )
     try:
         with httpx.Client(base_url=server.url) as client:
 

@@ -13,16 +13,16 @@ from collections.abc import Iterator
 import pytest
 
 from ledger.core.keys import Ed25519PrivateKey
-from ledger.service.signatures import FEW, Job, Verifier, verify_here, verify_stream
+from ledger.service.signatures import FEW, Job, Signatures, answer_stream, verify_here
 
 KEY = Ed25519PrivateKey.from_seed(b"\x01" * 32)
 
 
 @pytest.fixture
-def verifier() -> Iterator[Verifier]:
-    verifier = Verifier()
-    yield verifier
-    verifier.close()
+def signatures() -> Iterator[Signatures]:
+    signatures = Signatures()
+    yield signatures
+    signatures.close()
 
 
 def jobs(count: int, bad: set[int]) -> list[Job]:
@@ -35,31 +35,31 @@ def jobs(count: int, bad: set[int]) -> list[Job]:
 
 
 @pytest.mark.parametrize("count", [0, 1, FEW - 1, FEW, 3 * FEW])
-def test_each_bad_signature_is_found_in_its_place(verifier: Verifier, count: int) -> None:
+def test_each_bad_signature_is_found_in_its_place(signatures: Signatures, count: int) -> None:
     bad = {0, 7, count - 1} & set(range(count))
-    found = verifier.verify(jobs(count, bad))
+    found = signatures.verify(jobs(count, bad))
     assert {number for number, good in enumerate(found) if not good} == bad
     assert [bool(good) for good in found] == verify_here(jobs(count, bad))
 
 
-def test_a_killed_process_costs_time_and_no_answer(verifier: Verifier) -> None:
-    first = verifier.verify(jobs(FEW, {3}))
-    (child,) = verifier._children
+def test_a_killed_process_costs_time_and_no_answer(signatures: Signatures) -> None:
+    first = signatures.verify(jobs(FEW, {3}))
+    (child,) = signatures._children
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    assert list(map(bool, verifier.verify(jobs(FEW, {3})))) == list(map(bool, first))
-    assert list(map(bool, verifier.verify(jobs(FEW, {5})))) == [number != 5 for number in range(FEW)]
-    assert len(verifier._children) == 2
+    assert list(map(bool, signatures.verify(jobs(FEW, {3})))) == list(map(bool, first))
+    assert list(map(bool, signatures.verify(jobs(FEW, {5})))) == [number != 5 for number in range(FEW)]
+    assert len(signatures._children) == 2
 
 
 def test_a_process_ends_when_its_parent_is_gone() -> None:
     program = (
         "import os, sys\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from test_signatures import FEW, Verifier, jobs\n"
-        "verifier = Verifier()\n"
-        "verifier.verify(jobs(FEW, set()))\n"
-        "print(verifier._children[0].pid, flush=True)\n"
+        "from test_signatures import FEW, Signatures, jobs\n"
+        "signatures = Signatures()\n"
+        "signatures.verify(jobs(FEW, set()))\n"
+        "print(signatures._children[0].pid, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
 
@@ -83,4 +83,4 @@ def _runs(pid: int) -> bool:
 
 def test_half_a_request_ends_the_conversation() -> None:
     for cut in (b"", b"\x00\x00", b"\x00\x00\x00"):
-        assert not verify_stream(io.BytesIO(cut), io.BytesIO())
+        assert not answer_stream(io.BytesIO(cut), io.BytesIO())

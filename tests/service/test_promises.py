@@ -1,0 +1,203 @@
+"""Promises: one for each acceptance, the same however often it is asked for, and only for what is durable."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from livelog import NOON, LiveLedger, Server, as_object, codes
+from smallledger import CHARTER, LEDGER_KEY, NOW, ORIGIN, SmallLedger, coverage, record, submission
+
+from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.merkle import leaf_hash
+from ledger.core.promise import Promise, PromiseSigner, parse_promise, sign_promise
+from ledger.keyfiles import LEDGER, write_key
+from ledger.service.acceptance import Accepted, Duplicate
+from ledger.service.app import create_app
+from ledger.service.signatures import FEW, Signatures
+from ledger.store import Store, acceptances, publication
+from ledger.store.engine import run
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[SmallLedger]:
+    small = SmallLedger(tmp_path)
+    yield small
+    small.close()
+
+
+def promised(result: dict[str, Any]) -> Promise:
+    """The promise in an answer, checked as a department checks it."""
+    return parse_promise(result["promise"].encode(), ORIGIN, LEDGER_KEY.public)
+
+
+def test_every_acceptance_is_promised_and_no_refusal(live: LiveLedger) -> None:
+    good, day = record(), coverage(1)
+    results = live.post(*map(as_object, map(submission, (good, day, record(activity=9)))))
+    assert codes(results) == ["accepted", "accepted", "rule-broken"]
+    assert promised(results[0]) == Promise(ORIGIN, leaf_hash(good), NOW)
+    assert promised(results[1]).leaf == leaf_hash(day)
+    assert "promise" not in results[2]
+
+
+def test_a_large_request_is_promised_as_a_small_one_is(live: LiveLedger) -> None:
+    entries = [record() for _ in range(2 * FEW)]
+    results = live.post(*(as_object(submission(raw)) for raw in entries))
+    assert [promised(result).leaf for result in results] == [leaf_hash(raw) for raw in entries]
+
+
+def test_lines_are_promised_as_documents_are(live: LiveLedger) -> None:
+    body = "".join(json.dumps(as_object(submission(record()))) + "\n" for _ in range(3))
+    answer = live.client.post("/v1/entries", content=body, headers={"Content-Type": "application/x-ndjson"})
+    assert [promised(json.loads(line)).accepted for line in answer.text.splitlines()] == [NOW] * 3
+
+
+def test_the_time_of_acceptance_does_not_move_on_a_retry_a_restart_or_with_sequencing(
+    small: SmallLedger,
+) -> None:
+    raw = record()
+    assert small.accept([raw], NOW) == small.accept([raw], NOW + 50)
+    small.reopen()
+    (again,) = small.accept([raw], NOW + 90)
+    assert isinstance(again, Accepted) and again.accepted == NOW
+    small.sequencer.step()
+    later = record()
+    (_, other) = small.accept([raw, later], NOW + 100)
+    assert isinstance(other, Accepted) and other.accepted == NOW + 100
+    small.sequencer.step()
+    small.reopen()
+    first, second = small.accept([raw, later], NOW + 3_000)
+    assert isinstance(first, Duplicate) and first.accepted == NOW
+    assert isinstance(second, Duplicate) and second.accepted == NOW + 100
+
+
+def test_a_clock_that_was_set_back_is_promised_as_it_was(small: SmallLedger) -> None:
+    early, late = record(), record()
+    small.accept([late], NOW + 40)
+    small.accept([early], NOW)
+    found = small.accept([late, early], NOW + 60)
+    assert [outcome.accepted for outcome in found if isinstance(outcome, Accepted)] == [NOW + 40, NOW]
+
+
+def publish(small: SmallLedger, size: int) -> None:
+    """Say that a checkpoint of this size is published."""
+    with small.store.write() as db:
+        run(db, "UPDATE publication SET published_size = ?, published_time = ? WHERE id = 1", (size, NOW))
+        assert publication.read_publication(db).published_size == size
+
+
+def test_what_is_published_is_owed_no_promise_and_what_is_not_keeps_its_time(small: SmallLedger) -> None:
+    old, new = record(), record()
+    small.accept([old], NOW)
+    small.sequencer.step()
+    size = small.size()
+    small.accept([new], NOW + 10)
+    small.sequencer.step()
+    publish(small, size)
+    for second in (20, 30):
+        small.accept([record()], NOW + second)
+        first, last = small.accept([old, new], NOW + second)
+        assert isinstance(first, Duplicate) and first.accepted is None
+        assert isinstance(last, Duplicate) and last.accepted == NOW + 10
+    with small.store.read() as db:
+        times = [row[0] for row in run(db, "SELECT accepted FROM acceptances ORDER BY first")]
+    assert times == [NOW, NOW + 10, NOW + 20, NOW + 30], "the newest row before what is unpublished stays"
+    publish(small, small.size())
+    small.accept([record()], NOW + 40)
+    with small.store.read() as db:
+        assert acceptances.times_of(db, [1]) == {}
+
+
+def test_a_duplicate_is_promised_until_it_is_published(live: LiveLedger) -> None:
+    item = as_object(submission(record()))
+    (first,) = live.post(item)
+    live.small.sequencer.step()
+    (again,) = live.post(item)
+    assert (again["status"], again["promise"]) == ("duplicate", first["promise"])
+    live.publishing()
+    (published,) = live.post(as_object(submission(record())), wait=True)
+    assert published["status"] == "published"
+    assert "promise" not in published
+    (done,) = live.post(item)
+    assert done["status"] == "duplicate"
+    assert "promise" not in done
+
+
+def test_what_is_not_published_in_time_is_accepted_with_a_promise(tmp_path: Path) -> None:
+    live = LiveLedger(tmp_path / "home", lambda: NOON, wait_s=1)
+    try:
+        (result,) = live.post(as_object(submission(record())), wait=True)
+    finally:
+        live.close()
+    assert result["status"] == "accepted"
+    assert promised(result).accepted == NOW
+
+
+def test_without_its_key_the_ledger_accepts_nothing_and_says_why(live: LiveLedger) -> None:
+    server = Server(create_app(live.settings, live.small.store, clock=lambda: NOON, key=None))
+    try:
+        ready = httpx.get(f"{server.url}/readyz")
+        posted = httpx.post(f"{server.url}/v1/entries", json={"entries": [as_object(submission(record()))]})
+    finally:
+        server.close()
+    for answer in (ready, posted):
+        assert answer.status_code == 503
+        assert "ledger.key" in answer.json()["detail"]
+    assert live.small.size() == 4
+
+
+def test_serve_refuses_a_key_that_is_not_the_charters(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "keys").mkdir(parents=True)
+    SmallLedger(home).close()
+    (home / "glassbook.toml").write_text(f'origin = "{ORIGIN}"\n')
+    write_key(home / "keys" / LEDGER, Ed25519PrivateKey.generate(), None)
+    command = [sys.executable, "-c", "from ledger.cli import main; main()", "ledger", "serve", str(home)]
+    ran = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert (ran.returncode, "is not the ledger key of the charter" in ran.stderr) == (3, True)
+    write_key(home / "keys" / LEDGER, LEDGER_KEY, b"a passphrase")
+    ran = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert (ran.returncode, "--passphrase-file" in ran.stderr) == (3, True)
+
+
+def test_a_database_of_the_first_schema_is_brought_up_to_date_and_keeps_what_waits(
+    small: SmallLedger,
+) -> None:
+    raw = record()
+    small.accept([raw])
+    with small.store.write() as db:
+        run(db, "DROP TABLE acceptances")
+        run(db, "UPDATE state SET schema_version = 1 WHERE id = 1")
+    small.reopen()
+    (first,) = small.accept([raw], NOW + 5)
+    (again,) = small.accept([raw], NOW + 900)
+    assert isinstance(first, Accepted) and first == again
+    Store.open(small.url).close()
+    small.sequencer.step()
+    assert small.violations() == []
+
+
+@pytest.mark.parametrize("origin", [ORIGIN, "a", 'log.example/quote"and\\backslash', "log.example/é"])
+def test_many_promises_are_what_one_is_byte_for_byte(origin: str) -> None:
+    signer = PromiseSigner(origin, LEDGER_KEY)
+    for accepted in (0, 9, 1_782_997_000, 2**53 - 1):
+        for leaf in (bytes(32), leaf_hash(CHARTER), b"\xff" * 32):
+            assert signer.sign(leaf, accepted) == sign_promise(Promise(origin, leaf, accepted), LEDGER_KEY)
+
+
+def test_a_killed_process_costs_time_and_no_promise() -> None:
+    signatures = Signatures()
+    asked = [(leaf_hash(bytes([n])), NOW + n) for n in range(FEW)]
+    first = signatures.promise(ORIGIN, LEDGER_KEY, asked)
+    (child,) = signatures._children
+    child.kill()
+    child.wait()
+    assert signatures.promise(ORIGIN, LEDGER_KEY, asked) == first
+    assert first == [sign_promise(Promise(ORIGIN, *one), LEDGER_KEY) for one in asked]
+    signatures.close()
