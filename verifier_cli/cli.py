@@ -25,6 +25,16 @@ from ledger.core.encoding import sha256
 from ledger.core.errors import GlassbookError, Malformed, Refuted
 from ledger.core.policy import Policy, parse_policy
 from ledger.files import FileRefused, read_limited
+from verifier_cli.options import (
+    JOBS,
+    JobsOption,
+    JsonOption,
+    LangOption,
+    LogOption,
+    OfflineLogOption,
+    PolicyOption,
+    StateOption,
+)
 from verifier_cli.outcome import Outcome, Verdict, write_refutation
 from verifier_cli.report import Progress, show
 
@@ -40,28 +50,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-PolicyOption = Annotated[
-    Path,
-    typer.Option("--policy", metavar="FILE", help="Whom you trust: a tlog-policy file.", show_default=False),
-]
-LogOption = Annotated[
-    str,
-    typer.Option(
-        "--log", metavar="URL|DIR", help="The published log: its URL, or a folder.", show_default=False
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-LangOption = Annotated[str, typer.Option("--lang", metavar="TAG", help="Language of the registered texts.")]
-OfflineLogOption = Annotated[
-    str | None, typer.Option("--log", hidden=True, help="Not needed: the file is checked offline.")
-]
-StateOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--state", metavar="FILE", help="Where the last checkpoint seen is kept.", show_default=False
-    ),
-]
 
 
 @app.command()
@@ -209,12 +197,7 @@ def audit(
     since: Annotated[
         int, typer.Option("--from", metavar="SIZE", min=0, help="Entries below this were audited before.")
     ] = 0,
-    jobs: Annotated[
-        int,
-        typer.Option(
-            "--jobs", metavar="N", min=1, help="Processes that check signatures.", show_default=False
-        ),
-    ] = max(1, os.cpu_count() or 1),
+    jobs: JobsOption = JOBS,
     as_json: JsonOption = False,
     lang: LangOption = "en",
     state: StateOption = None,
