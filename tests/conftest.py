@@ -24,13 +24,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Tests of one file run in one process, in order; all that look at the running demo share one demo."""
+    """Tests of one file run in one process, in order; all that look at one running log share it."""
     return ByFile(config, log)
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """Deals out whole files, and tests/demo as one."""
+    """Deals out whole files, and each folder of WHOLE as one."""
+
+    WHOLE = ("tests/demo", "tests/interop")
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "tests/demo" if file.startswith("tests/demo/") else file
+        return next((folder for folder in self.WHOLE if file.startswith(f"{folder}/")), file)
