@@ -24,6 +24,7 @@ from ledger.department import recovery, setup
 from ledger.department.home import Home
 from ledger.department.importcommand import import_files
 from ledger.department.outbox import Counts
+from ledger.department.promisecommand import promise_words, promises_object, show_promises
 from ledger.department.refusals import what_next
 from ledger.department.release import release
 from ledger.department.sentence import printable
@@ -238,12 +239,13 @@ def run(
     with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _: stopping.append(received))
-        last: list[Counts] = []
+        last: list[str] = []
 
         def tell(counts: Counts) -> None:
-            if last != [counts]:
-                last[:] = [counts]
-                say(_line(counts))
+            line = " ".join([_line(counts), *promise_words(home)])
+            if last != [line]:
+                last[:] = [line]
+                say(line)
 
         run_sender(_sender(home, None), interval, lambda: bool(stopping), tell)
         say("Stopped. " + _line(home.outbox.counts()))
@@ -289,6 +291,7 @@ def _report(counts: Counts, home: Home, as_json: bool) -> None:
                     "receipts": counts.receipts,
                 },
                 "streams": {"known": counts.streams, "done": counts.streams_done},
+                "promises": promises_object(home),
                 "recovering": recovering,
                 "refused": [
                     {"count": count, "problem": problem, "next": what_next(problem)}
@@ -301,6 +304,8 @@ def _report(counts: Counts, home: Home, as_json: bool) -> None:
     for problem, count in problems:
         typer.echo(printable(f"  {count} refused: {problem}"))
         typer.echo(f"    What to do: {what_next(problem)}.")
+    for line in promise_words(home):
+        typer.echo(f"  {line}")
     if recovering:
         typer.echo("  The counters are being recovered; run: glassbook department recover")
 
@@ -310,6 +315,20 @@ def _line(counts: Counts) -> str:
         f"{counts.receipts} records have a checked receipt; {counts.handed_in} are handed in, {counts.waiting} wait, "
         f"{counts.refused} are refused. {counts.streams_done} of {counts.streams} streams are done."
     )
+
+
+@app.command()
+def promises(
+    folder: HomeFolder = HERE,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write those that are overdue to files.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Those that are not overdue as well.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The ledger's promises for records without a receipt; one not kept is evidence."""
+    with faults(folder, as_json), Home(folder) as home:
+        show_promises(home, out, everything, int(time.time()), as_json)
 
 
 @app.command()

@@ -32,10 +32,15 @@ _TYPE: Final = "urn:glassbook:problem:"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one record: taken, or refused with a code and the ledger's words for it."""
+    """What became of one record: taken, or refused with a code and the ledger's words for it.
+
+    `promise` is what came as the ledger's promise, unchecked; it is `due` with every acceptance.
+    """
 
     taken: bool
     problem: str = ""
+    promise: bytes | None = None
+    due: bool = False
 
 
 class Busy(CannotGoOn):
@@ -130,7 +135,11 @@ class LedgerClient:
 def _answer(result: dict[str, Any]) -> Answer:
     status = result["status"]
     if status in _TAKEN:
-        return Answer(True)
+        promise = result.get("promise")
+        if promise is not None and not isinstance(promise, str):
+            raise ValueError
+        sent = None if promise is None else promise.encode("utf-8", "replace")
+        return Answer(True, promise=sent, due=status == "accepted")
     if status != "refused":
         raise ValueError
     problem = result["problem"]

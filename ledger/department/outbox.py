@@ -5,8 +5,8 @@ step is one transaction:
 
     prepare      an event's identity, the number n of each of its records, and the records themselves
     hand in      nothing changes; the same bytes go out again until an answer says more
-    answered     `waiting` → `handed in`, or `refused` with the reason
-    receipt      the record goes, the receipt comes, the stream is done up to the first number without one
+    answered     `waiting` → `handed in`, with the ledger's promise, or `refused` with the reason
+    receipt      record and promise go, the receipt comes, the stream is done up to the first number without one
 
 So n is given once, with its record or not at all, and no record leaves without a receipt.  The file names
 persons: it has mode 0600 and belongs to the department alone.
@@ -21,45 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ledger.department.outboxschema import VERSION, bring_up_to_date
 from ledger.department.settings import CannotGoOn
-
-VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE events (identity BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE streams (
-    id INTEGER PRIMARY KEY,
-    epoch INTEGER NOT NULL,
-    seal INTEGER NOT NULL,
-    subject TEXT NOT NULL,
-    given INTEGER NOT NULL,              -- the last n given
-    done INTEGER NOT NULL,               -- 1 … done all have receipts
-    UNIQUE (epoch, seal, subject)
-);
-CREATE TABLE records (
-    id INTEGER PRIMARY KEY,
-    stream INTEGER NOT NULL REFERENCES streams (id),
-    n INTEGER NOT NULL,
-    leaf_hash BLOB NOT NULL UNIQUE,
-    entry BLOB NOT NULL,
-    envelope BLOB NOT NULL,
-    deposited BLOB NOT NULL,             -- H(fetch token)
-    place INTEGER NOT NULL,              -- random: the order in which records are handed in
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'handed in', 'refused')),
-    problem TEXT NOT NULL DEFAULT '',
-    UNIQUE (stream, n)
-);
-CREATE INDEX records_by_place ON records (state, place);
-CREATE TABLE receipts (
-    leaf_hash BLOB PRIMARY KEY,
-    stream INTEGER NOT NULL REFERENCES streams (id),
-    n INTEGER NOT NULL,
-    position INTEGER NOT NULL,           -- the entry's index in the log
-    receipt BLOB NOT NULL,
-    UNIQUE (stream, n)
-) WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +65,16 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptPromise:
+    """The ledger's promise to publish an entry (docs/formats.md §6), accepted then (Unix seconds), and the entry."""
+
+    leaf_hash: bytes
+    entry: bytes
+    accepted: int
+    promise: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What is in the outbox."""
 
@@ -135,15 +108,8 @@ class Outbox:
             self._make()
 
     def _make(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            for statement in _SCHEMA.split(";\n"):
-                if statement.strip():
-                    self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version={VERSION}")
-        self._db.execute("COMMIT")
-        if version not in (0, VERSION):
+        version = bring_up_to_date(self._db)
+        if version != VERSION:
             raise CannotGoOn(
                 str(self.path), f"was written by another release (format {version}); use that one"
             )
@@ -299,6 +265,19 @@ class Outbox:
             "UPDATE records SET state = 'handed in', problem = '' WHERE id = ?", [(i,) for i in ids]
         )
 
+    def keep_promise(self, kept: KeptPromise) -> None:
+        """The ledger's promise for a record; of two for the same one the earlier is kept, which binds more.
+
+        It stays until the receipt comes, also when the record is refused later: then it is evidence.
+        """
+        # Another sender may have the receipt already: then there is nothing left to be promised.
+        self._db.execute(
+            "INSERT INTO promises SELECT :leaf, :entry, :accepted, :promise "
+            "WHERE EXISTS (SELECT 1 FROM records WHERE leaf_hash = :leaf) "
+            "ON CONFLICT (leaf_hash) DO UPDATE SET accepted = :accepted, promise = :promise WHERE :accepted < accepted",
+            {"leaf": kept.leaf_hash, "entry": kept.entry, "accepted": kept.accepted, "promise": kept.promise},
+        )
+
     def refuse(self, id_: int, problem: str) -> None:
         """The ledger will not take this one; it stays, with the reason."""
         self._db.execute("UPDATE records SET state = 'refused', problem = ? WHERE id = ?", (problem, id_))
@@ -320,6 +299,7 @@ class Outbox:
             },
         )  # fmt: skip
         self._db.execute("DELETE FROM records WHERE id = ?", (record.id,))
+        self._db.execute("DELETE FROM promises WHERE leaf_hash = ?", (record.leaf_hash,))
         self._db.execute(
             "WITH RECURSIVE up (n) AS (SELECT done FROM streams WHERE id = :s UNION ALL SELECT up.n + 1 FROM up "
             "JOIN receipts AS r ON r.stream = :s AND r.n = up.n + 1) "
@@ -351,6 +331,24 @@ class Outbox:
             return self._db.execute(
                 "SELECT problem, count(*) FROM records WHERE state = 'refused' GROUP BY problem ORDER BY 2 DESC"
             ).fetchall()
+
+    def promises(self, accepted_before: int | None = None) -> list[KeptPromise]:
+        """The promises whose records have no receipt, oldest first; with a time (Unix seconds), those before it."""
+        before = 2**62 if accepted_before is None else accepted_before
+        with self._guard():
+            rows = self._db.execute(
+                "SELECT leaf_hash, entry, accepted, promise FROM promises WHERE accepted < ? ORDER BY accepted",
+                (before,),
+            ).fetchall()
+        return [KeptPromise(*row) for row in rows]
+
+    def count_promises(self, accepted_before: int) -> tuple[int, int]:
+        """How many promises are kept, and how many of them are from before that time (Unix seconds)."""
+        with self._guard():
+            kept, before = self._db.execute(
+                "SELECT count(*), count(*) FILTER (WHERE accepted < ?) FROM promises", (accepted_before,)
+            ).fetchone()
+        return kept, before
 
     def streams(self) -> Iterator[Stream]:
         with self._guard():

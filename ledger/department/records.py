@@ -17,6 +17,7 @@ from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.merkle import leaf_hash
 from ledger.core.schemes import check_canonical
 from ledger.core.sdjwt import commitment, issue
+from ledger.core.statements import Charter
 from ledger.core.streams import StreamKey, alpha, open_envelope, parse_subject, seal_envelope, stream_key
 from ledger.core.vrf import evaluate
 from ledger.department.access import Access, Claims
@@ -62,6 +63,10 @@ class RecordMaker:
     @property
     def source(self) -> int:
         return self._registration.source
+
+    @property
+    def charter(self) -> Charter:
+        return self._registration.charter
 
     def fault(self, access: Access, now: int) -> str:
         """Why an access cannot be recorded, with what to do; empty when it can.  `now` is Unix seconds."""

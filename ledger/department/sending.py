@@ -27,6 +27,7 @@ from ledger.core.policy import Policy
 from ledger.core.receipt import Receipt, check_receipt, format_receipt
 from ledger.department.handin import Busy, LedgerClient
 from ledger.department.outbox import Counts, Outbox, Waiting
+from ledger.department.promises import check_promises, keep_promises
 from ledger.department.records import RecordMaker
 from ledger.department.settings import CannotGoOn
 
@@ -100,11 +101,16 @@ class Sender:
                 self.say(str(busy))
                 return busy.seconds
             self._looked_at = b""
+            answered = list(zip(records, answers, strict=False))
+            arrived = check_promises(answered, self.maker.charter, int(self.clock()))
             with self.outbox.transaction():
-                for record, answer in zip(records, answers, strict=False):
+                for record, answer in answered:
                     if not answer.taken:
                         self.outbox.refuse(record.id, answer.problem)
-                self.outbox.handed_in(r.id for r, a in zip(records, answers, strict=False) if a.taken)
+                self.outbox.handed_in(record.id for record, answer in answered if answer.taken)
+                keep_promises(self.outbox, arrived)
+            if arrived.bad:
+                self.say(arrived.words)
         return 0.0
 
     def collect(self) -> int:

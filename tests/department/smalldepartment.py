@@ -22,6 +22,7 @@ from ledger.core.encoding import b64decode, format_date
 from ledger.core.entries import Record, decode_entry
 from ledger.core.keys import Ed25519PrivateKey, format_private_key
 from ledger.core.merkle import leaf_hash
+from ledger.core.promise import Promise, sign_promise
 from ledger.department.access import Outcome
 from ledger.department.handin import LedgerClient
 from ledger.department.home import Home
@@ -56,6 +57,8 @@ class Ledger:
         self.requests: list[list[bytes]] = []
         self.now = NOW
         self.publishing = True
+        self.forgetting = False  # accept, and keep it out of the log
+        self.accepted: dict[bytes, int] = {}
         log.publish(folder, self.now)
 
     def transport(self) -> httpx.MockTransport:
@@ -91,8 +94,15 @@ class Ledger:
                 return {"status": "duplicate", "index": index}
             if decode_entry(other).index_label == entry.index_label:
                 return self._refusal("label-conflict")
-        self.log.append(raw)
-        return {"status": "accepted", "promise": "…"}
+        self.accepted.setdefault(raw, self.now)
+        if not self.forgetting:
+            self.log.append(raw)
+        return {"status": "accepted", "promise": self.promise(raw)}
+
+    def promise(self, raw: bytes) -> str:
+        """The promise for an entry; tests replace it."""
+        promise = Promise(self.log.origin, leaf_hash(raw), self.accepted[raw])
+        return sign_promise(promise, self.log.ledger_key).decode()
 
     def _refusal(self, code: str) -> dict[str, Any]:
         return {

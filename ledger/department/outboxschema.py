@@ -1,0 +1,85 @@
+"""The outbox's tables, and how a file of an earlier release gets those it lacks.
+
+    1    streams, records, receipts
+    2    promises
+
+The version stands in SQLite's `user_version`.  Whatever is missing is added in one transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+VERSION = 2
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE events (identity BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    seal INTEGER NOT NULL,
+    subject TEXT NOT NULL,
+    given INTEGER NOT NULL,              -- the last n given
+    done INTEGER NOT NULL,               -- 1 … done all have receipts
+    UNIQUE (epoch, seal, subject)
+);
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    n INTEGER NOT NULL,
+    leaf_hash BLOB NOT NULL UNIQUE,
+    entry BLOB NOT NULL,
+    envelope BLOB NOT NULL,
+    deposited BLOB NOT NULL,             -- H(fetch token)
+    place INTEGER NOT NULL,              -- random: the order in which records are handed in
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'handed in', 'refused')),
+    problem TEXT NOT NULL DEFAULT '',
+    UNIQUE (stream, n)
+);
+CREATE INDEX records_by_place ON records (state, place);
+CREATE TABLE receipts (
+    leaf_hash BLOB PRIMARY KEY,
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    n INTEGER NOT NULL,
+    position INTEGER NOT NULL,           -- the entry's index in the log
+    receipt BLOB NOT NULL,
+    UNIQUE (stream, n)
+) WITHOUT ROWID;
+"""
+
+_PROMISES = """
+CREATE TABLE promises (
+    leaf_hash BLOB PRIMARY KEY,
+    entry BLOB NOT NULL,                 -- with it, the index shows whether it is in the log
+    accepted INTEGER NOT NULL,           -- Unix seconds, as promised
+    promise BLOB NOT NULL                -- a *.promise file
+) WITHOUT ROWID;
+CREATE INDEX promises_by_time ON promises (accepted);
+"""
+
+_STEPS = (_SCHEMA, _PROMISES)
+"""What makes version 1 of nothing, version 2 of version 1, and so on."""
+
+
+def bring_up_to_date(db: sqlite3.Connection) -> int:
+    """Make the tables that a file lacks; returns the version it then has, another than VERSION for an unknown one.
+
+    `db` is in autocommit mode.  Raises sqlite3.Error; then nothing was changed.
+    """
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+        if 0 <= version < VERSION:
+            for step in _STEPS[version:]:
+                for statement in step.split(";\n"):
+                    if statement.strip():
+                        db.execute(statement)
+            db.execute(f"PRAGMA user_version={VERSION}")
+            version = VERSION
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return version
