@@ -37,6 +37,7 @@ from verifier_cli.options import (
 )
 from verifier_cli.outcome import Outcome, Verdict, write_refutation
 from verifier_cli.report import Progress, show
+from verifier_cli.statscommand import stats
 
 MAX_POLICY = 1 << 20  # bytes
 MAX_FILE = 16 << 20  # bytes of a receipt, evidence or keys file
@@ -212,6 +213,9 @@ def audit(
             return audit_command(source, trusted, _now(), since, jobs, state, progress)
 
     _run("audit", as_json, work, {"policy": policy, "log": log})
+
+
+app.command()(stats)
 
 
 @app.command(name="show")

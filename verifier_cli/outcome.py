@@ -40,9 +40,22 @@ class Line:
     indent: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under headings; the columns at the places in `numbers` are aligned to the right."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    numbers: frozenset[int] = frozenset()
+
+
 @dataclass(slots=True)
 class Outcome:
-    """`message` is the last line a person reads; `result` is the command's own part of the JSON."""
+    """`message` is the last line a person reads; `result` is the command's own part of the JSON.
+
+    `lines`, `tables` and `closing_lines` are shown in this order; where there is `csv`, it alone goes to stdout.
+    """
 
     command: str
     verdict: Verdict
@@ -50,6 +63,9 @@ class Outcome:
     result: dict[str, Any] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     evidence_file: str | None = None
+    tables: list[Table] = field(default_factory=list)
+    closing_lines: list[Line] = field(default_factory=list)
+    csv: str | None = None
 
     @property
     def told(self) -> str:
@@ -82,12 +98,14 @@ def numbered(steps: Iterable[Step]) -> list[Line]:
     return lines
 
 
-def write_refutation(command: str, error: Refuted, about: Mapping[str, Any] | None = None) -> str | None:
+def write_refutation(
+    command: str, error: Refuted, about: Mapping[str, Any] | None = None, folder: Path = Path()
+) -> str | None:
     """Keep what refutes in a file that can be handed on; returns its path, or None when no disk takes it.
 
     `about` is what the check was made on, as far as it holds nothing of a person.
 
-    The file lies in the working directory, or with the temporary files when that cannot be written to. Its name
+    The file lies in `folder`, or with the temporary files when that cannot be written to. Its name
     comes from its content: the same finding twice is one file.
     """
     content = {
@@ -101,12 +119,12 @@ def write_refutation(command: str, error: Refuted, about: Mapping[str, Any] | No
     }
     data = (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
     name = f"refuted-{command}-{hashlib.sha256(data).hexdigest()[:12]}.json"
-    for folder in (Path(), Path(tempfile.gettempdir())):
+    for place in (folder, Path(tempfile.gettempdir())):
         try:
-            write_atomic(folder / name, data)
+            write_atomic(place / name, data)
         except OSError:
             continue
-        return str(folder / name)
+        return str(place / name)
     return None
 
 

@@ -4,13 +4,16 @@ import os
 import sys
 from collections.abc import Iterable
 
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
+from rich.table import Table as RichTable
 from rich.text import Text
 
-from verifier_cli.outcome import Line, Outcome, Verdict
+from verifier_cli.outcome import Line, Outcome, Table, Verdict
 
 STYLES = {
     "": "",
@@ -61,14 +64,43 @@ def print_lines(out: Console, lines: Iterable[Line]) -> None:
             out.print(Text(" " * line.indent) + text, soft_wrap=True)
 
 
+def print_table(out: Console, table: Table) -> None:
+    """A table drawn on a terminal; columns apart by two spaces in a pipe or file."""
+    if table.title:
+        print_lines(out, [Line(), Line(table.title, "heading")])
+    if out.is_terminal:
+        drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+        for place, heading in enumerate(table.columns):
+            drawn.add_column(Text(heading), justify="right" if place in table.numbers else "left")
+        for row in table.rows:
+            drawn.add_row(*(Text(cell) for cell in row))
+        out.print(drawn)
+        return
+    grid = [table.columns, *table.rows]
+    widths = [max(cell_len(row[place]) for row in grid) for place in range(len(table.columns))]
+    for row in grid:
+        cells = []
+        for place, cell in enumerate(row):
+            gap = " " * (widths[place] - cell_len(cell))
+            cells.append(gap + cell if place in table.numbers else cell + gap)
+        print_lines(out, [Line("  ".join(cells).rstrip())])
+
+
 def show(outcome: Outcome, as_json: bool) -> None:
-    """Print what a command found: JSON, or text that ends in the verdict."""
+    """Print what a command found: JSON, or CSV and all else on stderr, or text that ends in the verdict."""
     if as_json:
         sys.stdout.write(outcome.as_json() + "\n")
         sys.stdout.flush()
         return
-    out = console()
+    if outcome.csv is not None:
+        sys.stdout.write(outcome.csv)
+        sys.stdout.flush()
+    out = console(error=outcome.csv is not None)
     print_lines(out, outcome.lines)
+    if outcome.csv is None:
+        for table in outcome.tables:
+            print_table(out, table)
+    print_lines(out, outcome.closing_lines)
     style, word = _OF_VERDICT[outcome.verdict]
     if outcome.command == "show" and outcome.verdict is Verdict.HOLDS:
         word = "SHOWN"  # what an entry says was not held against any rule
