@@ -37,7 +37,7 @@ from verifier_cli.options import (
 )
 from verifier_cli.outcome import Outcome, Verdict, write_refutation
 from verifier_cli.report import Progress, show
-from verifier_cli.statscommand import stats
+from verifier_cli.violationcommand import violation
 
 MAX_POLICY = 1 << 20  # bytes
 MAX_FILE = 16 << 20  # bytes of a receipt, evidence or keys file
@@ -215,7 +215,7 @@ def audit(
     _run("audit", as_json, work, {"policy": policy, "log": log})
 
 
-app.command()(stats)
+app.command()(violation)
 
 
 @app.command(name="show")

@@ -126,7 +126,9 @@ class Register:
             raise Malformed("register", "the entry is of another kind")
         self._check_order(entry)
         version = parse_source(raw, index, self._charter)
-        self._check_succession(version)
+        before = self._newest.get(version.source)
+        if before is not None:
+            check_succession(before, version)
         self._check_roles(version)
         return version
 
@@ -151,25 +153,24 @@ class Register:
         if entry.version != expected:
             raise RuleBroken(where, f"version {expected} is the next one", rule="version-order")
 
-    def _check_succession(self, version: SourceVersion) -> None:
-        before = self._newest.get(version.source)
-        if before is None:
-            return
-        where = f"source {version.source} version {version.version}"
-        if version.prev != before.entry_hash:
-            raise RuleBroken(where, "prev is not the hash of the version before", rule="prev")
-        for epoch, key in before.vrf.items():
-            if version.vrf.get(epoch) != key:
-                raise RuleBroken(where, f"VRF key of epoch {epoch} was changed or left out", rule="vrf-key")
-        if version.status not in _NEXT_STATUSES[before.status]:
-            what = f"is {version.status}, but the source was {before.status} before"
-            raise RuleBroken(where, what, rule="status")
-        if version.since > before.since:
-            raise RuleBroken(where, "since was moved later", rule="since")
-
     def _check_roles(self, version: SourceVersion) -> None:
         for key, role in version.roles.items():
             if self._roles.get(key, role) != role:
                 where = f"source {version.source} version {version.version}"
                 what = f"a key cannot be that of {role}, being that of {self._roles[key]}"
                 raise RuleBroken(where, what, rule="key-role")
+
+
+def check_succession(before: SourceVersion, version: SourceVersion) -> None:
+    """RuleBroken if `version` may not follow `before`, the version of the same source that is one lower."""
+    where = f"source {version.source} version {version.version}"
+    if version.prev != before.entry_hash:
+        raise RuleBroken(where, "prev is not the hash of the version before", rule="prev")
+    for epoch, key in before.vrf.items():
+        if version.vrf.get(epoch) != key:
+            raise RuleBroken(where, f"VRF key of epoch {epoch} was changed or left out", rule="vrf-key")
+    if version.status not in _NEXT_STATUSES[before.status]:
+        what = f"is {version.status}, but the source was {before.status} before"
+        raise RuleBroken(where, what, rule="status")
+    if version.since > before.since:
+        raise RuleBroken(where, "since was moved later", rule="since")
