@@ -37,6 +37,7 @@ from verifier_cli.options import (
 )
 from verifier_cli.outcome import Outcome, Verdict, write_refutation
 from verifier_cli.report import Progress, show
+from verifier_cli.statscommand import stats
 from verifier_cli.violationcommand import violation
 
 MAX_POLICY = 1 << 20  # bytes
@@ -213,6 +214,9 @@ def audit(
             return audit_command(source, trusted, _now(), since, jobs, state, progress)
 
     _run("audit", as_json, work, {"policy": policy, "log": log})
+
+
+app.command()(stats)
 
 
 app.command()(violation)
