@@ -258,7 +258,7 @@ def show_entry(
 def witness(context: typer.Context) -> None:
     """Run a witness of your own (needs the extra `witness`)."""
     # Loaded only here: no other command needs its database, nor the web server of the extra.
-    from verifier_cli.witness import witness as run_witness
+    from verifier_cli.witnesscommand import witness as run_witness
 
     inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     inner.command()(run_witness)

@@ -1,79 +1,167 @@
-"""`glassbook-verify witness --plain`: the plain witness of cosigning.py over HTTP, and the command that makes it.
+"""A witness over HTTP: `POST /add-checkpoint` (C2SP tlog-witness), and `GET /healthz` for whoever runs it.
 
-The one address is `POST /add-checkpoint`. Needs the extra `witness` (Starlette, uvicorn), and only when it serves.
+A witness that is an auditor lets the log wait for a small audit; for a larger one it answers 503 with `Retry-After`.
+Needs the extra `witness` (Starlette, uvicorn).
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import signal
 import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from ledger.core.errors import GlassbookError
-from ledger.core.note import parse_vkey
 from ledger.files import FileRefused
-from verifier_cli.cosigning import MAX_BODY, TEXT_TYPE, WitnessFile, add_checkpoint
+from verifier_cli.cosigning import CLOCK_BACK, FORK, Request, cosign, examine, forked
+from verifier_cli.following import CLOCK, UNSAVED
+from verifier_cli.submission import MAX_BODY, TEXT_TYPE, Answer
+from verifier_cli.witnessalarms import Alarms, say
+from verifier_cli.witnessaudit import Audits
+from verifier_cli.witnessevidence import fork_between, keep_fork
+from verifier_cli.witnessfile import WitnessFile
+from verifier_cli.witnesswords import health_words, key_words
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.applications import Starlette
+    from starlette.requests import Request as HttpRequest
+    from starlette.responses import Response
 
 BODY_SECONDS = 15
 """A request that takes longer to arrive is dropped."""
+AUDIT_SECONDS = 3.0
+"""How long a request waits for the audit of what is new before it is told to come again; publishers wait 5."""
+CONNECTIONS = 200
+"""At most; further ones are told 503."""
+STOP_SECONDS = 5
+"""For answers under way to be given, and then again for audits to be saved."""
 
 
-def witness_app(file: WitnessFile, clock: Callable[[], float] = time.time) -> Starlette:
-    """The ASGI application: `POST /add-checkpoint` and nothing else."""
+class WitnessService:
+    """Answers requests to one witness."""
+
+    def __init__(
+        self,
+        file: WitnessFile,
+        clock: Callable[[], float] = time.time,
+        alarms: Alarms | None = None,
+        audits: Audits | None = None,
+    ) -> None:
+        self.file = file
+        self.alarms = alarms or Alarms(file, clock)
+        self.audits = audits
+        if file.auditor and audits is None:
+            self.audits = Audits(file, self.alarms, 1, clock)
+        self._clock = clock
+        self._refused: tuple[int, bytes] | None = None
+
+    async def answer(self, body: bytes) -> Answer:
+        """What to answer to the body of an add-checkpoint request. Never raises."""
+        try:
+            return await self._answer(body)
+        except (sqlite3.Error, FileRefused, OSError) as error:
+            say(
+                f"cannot record what it sees, so nothing is cosigned: {error}; look at {self.file.path}'s disk"
+            )
+            text = "this witness cannot record what it sees; nothing was cosigned\n"
+            return Answer(503, text, retry_after=5)
+
+    async def _answer(self, body: bytes) -> Answer:
+        from starlette.concurrency import run_in_threadpool
+
+        examined = await run_in_threadpool(self._examine, body)
+        if isinstance(examined, Answer):
+            return examined
+        audited = None
+        if self.audits is not None:
+            audit = self.audits.of(examined.checkpoint.origin)
+            future = audit.ask(examined)
+            await asyncio.wait({asyncio.wrap_future(future)}, timeout=AUDIT_SECONDS)
+            finding = future.result() if future.done() else audit.leave(future)
+            if isinstance(finding, Answer):
+                return finding
+            audited = finding
+        return await run_in_threadpool(
+            lambda: self._told(examined, cosign(self.file, examined, int(self._clock()), audited))
+        )
+
+    def _examine(self, body: bytes) -> Answer | Request:
+        refused: list[Request] = []
+        found = examine(self.file, body, int(self._clock()), refused.append)
+        return found if isinstance(found, Request) else self._told(refused[0] if refused else None, found)
+
+    def _told(self, request: Request | None, answer: Answer) -> Answer:
+        """The answer, once the operator has heard what there is to hear of it. `request` is one that the log signed."""
+        if request is None:
+            return answer
+        origin = request.checkpoint.origin
+        if answer.status == 200:
+            self.alarms.end(origin, (CLOCK, UNSAVED))
+        elif answer.body == CLOCK_BACK:
+            self.alarms.raise_(origin, CLOCK, CLOCK_BACK.rstrip())
+        elif answer.status == 409:
+            seen = self.file.seen(origin)
+            if forked(request.checkpoint, seen):
+                fork = fork_between(None, seen.note, request.note)
+                if fork is not None and self.alarms.due(origin, FORK, fork.what):
+                    self.alarms.raise_(origin, FORK, fork.what, keep_fork(self.file.path.parent, fork))
+        elif answer.status == 422 and self._refused != (answer.status, request.note):
+            # Perhaps a fork, perhaps only a wrong proof: the log signed it, so it may be needed one day.
+            self._refused = (answer.status, request.note)
+            say(f"refused (422): {answer.body.rstrip()}; the checkpoint sent:\n{request.note.decode()}")
+        return answer
+
+
+def witness_app(
+    file: WitnessFile, clock: Callable[[], float] = time.time, service: WitnessService | None = None
+) -> Starlette:
+    """The ASGI application."""
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
-    from starlette.requests import ClientDisconnect, Request
+    from starlette.requests import ClientDisconnect
     from starlette.responses import Response
     from starlette.routing import Route
 
-    async def handle(request: Request) -> Response:
+    serving = service or WitnessService(file, clock)
+
+    def plain(answer: Answer, **headers: str) -> Response:
+        if answer.retry_after is not None:
+            headers["Retry-After"] = str(answer.retry_after)
+        return Response(answer.body, answer.status, {"Content-Type": answer.content_type, **headers})
+
+    async def add(request: HttpRequest) -> Response:
+        body = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                body = bytearray()
                 async for chunk in request.stream():
                     body += chunk
                     if len(body) > MAX_BODY:
-                        return Response(
-                            f"longer than {MAX_BODY} bytes\n", 413, {"Connection": "close"}, TEXT_TYPE
-                        )
+                        return plain(Answer(413, f"longer than {MAX_BODY} bytes\n"), Connection="close")
         except (TimeoutError, ClientDisconnect):
-            return Response("the request did not arrive in time\n", 408, {"Connection": "close"}, TEXT_TYPE)
+            return plain(Answer(408, "the request did not arrive in time\n"), Connection="close")
+        return plain(await serving.answer(bytes(body)))
+
+    async def health(_request: HttpRequest) -> Response:
         try:
-            answer = await run_in_threadpool(add_checkpoint, file, bytes(body), int(clock()))
-        except sqlite3.Error as error:
-            _say(f"could not record a checkpoint, so it is not cosigned: {error}; look at {file.path}'s disk")
-            return Response(
-                "this witness cannot record what it sees; nothing was cosigned\n", 503, None, TEXT_TYPE
-            )
-        if answer.status in (409, 422) and answer.content_type == TEXT_TYPE:
-            why = answer.body.rstrip()
-            _say(f"refused ({answer.status}): {why}; the checkpoint sent:\n{_note_of(bytes(body))}")
-        return Response(answer.body, answer.status, {"Content-Type": answer.content_type})
+            return Response(await run_in_threadpool(health_words, file), 200, None, TEXT_TYPE)
+        except (sqlite3.Error, FileRefused, OSError):
+            return plain(Answer(503, "the witness's file cannot be read\n", retry_after=5))
 
-    return Starlette(routes=[Route("/add-checkpoint", handle, methods=["POST"])])
-
-
-def _note_of(body: bytes) -> str:
-    return body.partition(b"\n\n")[2].decode("utf-8", "replace")
-
-
-def _say(text: str) -> None:
-    # Where standard error goes, the disk may be full: no reason to end.
-    with suppress(OSError):
-        print(f"witness: {text}", file=sys.stderr, flush=True)
+    return Starlette(
+        routes=[
+            Route("/add-checkpoint", add, methods=["POST"]),
+            Route("/healthz", health, methods=["GET"]),
+        ]
+    )
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -88,21 +176,43 @@ def parse_listen(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def serve(file: WitnessFile, listen: tuple[str, int]) -> None:
-    """Answer over HTTP until SIGINT or SIGTERM; says on stderr at which address."""
+def serve(file: WitnessFile, listen: tuple[str, int], jobs: int = 1) -> None:
+    """Answer over HTTP until SIGINT or SIGTERM; says on stderr at which address.
+
+    Raises FileRefused when another process serves the same file, OSError when the address cannot be had.
+    """
     import uvicorn
 
-    family = socket.AF_INET6 if ":" in listen[0] else socket.AF_INET
-    bound = socket.create_server(listen, family=family, backlog=128)
-    host, port = bound.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    _say(file.signer.vkey.text)
-    _say(f"serving {', '.join(file.origins()) or 'no log yet'} at {url}")
-    config = uvicorn.Config(
-        witness_app(file), access_log=False, log_level="warning", lifespan="off", limit_concurrency=200
-    )
-    server = uvicorn.Server(config)
+    with serving_alone(file.path):
+        family = socket.AF_INET6 if ":" in listen[0] else socket.AF_INET
+        bound = socket.create_server(listen, family=family, backlog=128)
+        host, port = bound.getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        for vkey in file.vkeys:
+            say(key_words(vkey))
+        what = "auditing" if file.auditor else "serving"
+        say(f"{what} {', '.join(file.origins()) or 'no log yet'} at {url}")
+        alarms = Alarms(file)
+        audits = Audits(file, alarms, jobs) if file.auditor else None
+        config = uvicorn.Config(
+            witness_app(file, service=WitnessService(file, alarms=alarms, audits=audits)),
+            access_log=False,
+            log_level="warning",
+            lifespan="off",
+            limit_concurrency=CONNECTIONS,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+        _run(uvicorn.Server(config), bound, audits)
+        if audits is not None and not audits.stop(STOP_SECONDS):
+            # It hangs in reading a log, where Python's threads cannot be ended. All that counts is on disk.
+            say("an audit does not end, as it waits for its log; what it saved is whole")
+            file.close()
+            sys.stderr.flush()
+            os._exit(0)
 
+
+def _run(server: uvicorn.Server, bound: socket.socket, audits: Audits | None) -> None:
     def end(_signal: int, _frame: FrameType | None) -> None:
         server.should_exit = True
 
@@ -112,52 +222,21 @@ def serve(file: WitnessFile, listen: tuple[str, int]) -> None:
     server.run(sockets=[bound])
 
 
-def witness(
-    file: Annotated[Path, typer.Argument(help="The witness's one file: key, logs, last checkpoints.")],
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Check that the log only grows; read no entries.")
-    ] = False,
-    init: Annotated[
-        bool, typer.Option("--init", help="Make FILE with a new key and print its vkey.")
-    ] = False,
-    name: Annotated[
-        str | None, typer.Option(help="With --init: the cosigner's name, a URL without scheme.")
-    ] = None,
-    log_vkey: Annotated[
-        list[str] | None, typer.Option(help="A key of a log to serve; may be given again.")
-    ] = None,
-    listen: Annotated[str | None, typer.Option(help="Serve at host:port (port 0: any free one).")] = None,
-) -> None:
-    """A C2SP witness: cosigns checkpoints of the logs it is told of."""
-    if not plain:
-        raise _stop(2, "so far there is only the plain witness: add --plain")
-    if init and name is None:
-        raise _stop(2, "--init needs --name, the cosigner's name, such as witness.example/w1")
-    if not init and not log_vkey and listen is None:
-        raise _stop(2, "nothing to do: give --init, --log-vkey or --listen")
+@contextmanager
+def serving_alone(path: Path) -> Iterator[None]:
+    """Hold the file FILE.lock while serving FILE. Raises FileRefused while another process does.
+
+    A lock of its own, as SQLite's would be gone with the first of its connections that is closed.
+    """
+    lock = path.resolve().with_name(f"{path.resolve().name}.lock")
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        address = parse_listen(listen) if listen is not None else None
-        keys = [parse_vkey(text) for text in log_vkey or ()]
-        opened = WitnessFile.create(file, name) if init and name is not None else WitnessFile(file)
-    except ValueError as error:
-        raise _stop(2, str(error)) from None
-    except (GlassbookError, FileRefused, OSError) as error:
-        raise _stop(3, str(error)) from None
-    try:
-        for key in keys:
-            opened.add_log(key)
-        if init:
-            print(opened.signer.vkey.text, flush=True)
-        if address is not None:
-            serve(opened, address)
-    except ModuleNotFoundError as error:
-        raise _stop(2, f"{error.name} is not installed; run: pip install 'glassbook[witness]'") from None
-    except OSError as error:
-        raise _stop(3, f"cannot listen at {listen}: {error}") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileRefused(
+                f"{path}: another process serves this witness already; stop that one, or leave it to it"
+            ) from None
+        yield
     finally:
-        opened.close()
-
-
-def _stop(code: int, text: str) -> typer.Exit:
-    _say(text)
-    return typer.Exit(code)
+        os.close(handle)

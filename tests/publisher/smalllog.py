@@ -27,8 +27,8 @@ from publisher.published import Published
 from publisher.run import Publisher
 from publisher.signing import LogSigner, SignedFile
 from publisher.tiles import Folder
-from verifier_cli.cosigning import WitnessFile
 from verifier_cli.witness import witness_app
+from verifier_cli.witnessfile import WitnessFile
 
 ORIGIN = "log.example.gov/access/2026"
 NOW = 1_790_000_000
@@ -148,7 +148,7 @@ class SmallLog:
     def write_policy(self, text: str | None = None) -> None:
         """policy.txt with all witnesses, as `glassbook witness add` writes it, or this text."""
         named = [
-            PolicyWitness(f"W{number}", witness.file.signer.vkey, witness.url)
+            PolicyWitness(f"W{number}", witness.file.vkeys[0], witness.url)
             for number, witness in enumerate(self.witnesses, 1)
         ]
         (self.home / "policy.txt").write_text(text or format_policy(*LOG_VKEYS, named))

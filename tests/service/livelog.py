@@ -25,8 +25,8 @@ from publisher.run import Publisher
 from publisher.serve import Site, public_app
 from publisher.signing import LogSigner, SignedFile
 from publisher.tiles import Folder
-from verifier_cli.cosigning import WitnessFile
 from verifier_cli.witness import witness_app
+from verifier_cli.witnessfile import WitnessFile
 
 
 def as_object(submission: Submission) -> dict[str, str]:
@@ -103,7 +103,7 @@ class LiveLedger:
         for vkey in LOG_VKEYS:
             file.add_log(vkey)
         witness = Server(witness_app(file, self.clock))
-        named = [PolicyWitness("W1", file.signer.vkey, witness.url)]
+        named = [PolicyWitness("W1", file.vkeys[0], witness.url)]
         text = format_policy(*LOG_VKEYS, named)
         self._policy_file.path.write_text(text)
         stop = threading.Event()

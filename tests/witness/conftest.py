@@ -11,8 +11,8 @@ import pytest
 import uvicorn
 from handmade import HandmadeLog, RunningWitness
 
-from verifier_cli.cosigning import WitnessFile
 from verifier_cli.witness import witness_app
+from verifier_cli.witnessfile import WitnessFile
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from ledger.core.checkpoint import Checkpoint
 from ledger.core.encoding import b64encode
 from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey
 from ledger.core.note import Ed25519Signer, MLDSASigner, format_note
-from verifier_cli.cosigning import WitnessFile
+from verifier_cli.witnessfile import WitnessFile
 
 ORIGIN = "log.example.gov/access/2026"
 NOW = 1_790_000_000

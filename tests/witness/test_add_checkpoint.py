@@ -13,7 +13,7 @@ from oracle import proof
 from ledger.core.encoding import b64encode
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.note import Ed25519Signer, parse_lines, parse_note, verify_line
-from verifier_cli.cosigning import MAX_BODY
+from verifier_cli.submission import MAX_BODY
 
 
 def test_cosigns_a_log_that_only_grows(witness: RunningWitness, log: HandmadeLog) -> None:
@@ -23,16 +23,16 @@ def test_cosigns_a_log_that_only_grows(witness: RunningWitness, log: HandmadeLog
         assert answer.status_code == 200, answer.text
         (line,) = parse_lines(answer.content)
         text = parse_note(log.note(size)).text
-        assert verify_line(witness.file.signer.vkey, text, line) == NOW
+        assert verify_line(witness.file.vkeys[0], text, line) == NOW
         old = size
-    assert witness.file.signer.vkey.kind == 4
+    assert witness.file.vkeys[0].kind == 4
 
 
 def test_the_same_size_is_cosigned_again_with_the_new_time(witness: RunningWitness, log: HandmadeLog) -> None:
     assert witness.post(log.body(0, 5)).status_code == 200
     witness.now = NOW + 300
     (line,) = parse_lines(witness.post(log.body(5, 5)).content)
-    assert verify_line(witness.file.signer.vkey, parse_note(log.note(5)).text, line) == NOW + 300
+    assert verify_line(witness.file.vkeys[0], parse_note(log.note(5)).text, line) == NOW + 300
 
 
 @pytest.mark.parametrize("old", [0, 4, 6])

@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 
 from ledger.core.note import parse_vkey
 from ledger.files import FileRefused
-from verifier_cli.cosigning import Answer, Seen, WitnessFile, add_checkpoint
-from verifier_cli.witness import witness
+from verifier_cli.cosigning import add_checkpoint
+from verifier_cli.submission import Answer
+from verifier_cli.witnesscommand import witness
+from verifier_cli.witnessfile import Seen, WitnessFile
 
 app = typer.Typer()
 app.command("witness")(witness)
@@ -52,7 +54,7 @@ def test_a_kill_between_check_and_commit_leaves_the_old_checkpoint(
     assert add_checkpoint(file, log.body(0, 5), NOW).status == 200
     file.close()
     code = (
-        "import os, signal, sys; from pathlib import Path; from verifier_cli.cosigning import Seen, WitnessFile\n"
+        "import os, signal, sys; from pathlib import Path; from verifier_cli.witnessfile import Seen, WitnessFile\n"
         "file = WitnessFile(Path(sys.argv[1]))\n"
         "with file.replacing(sys.argv[2]) as (seen, put):\n"
         "    put(Seen(9, bytes(32), 1)); os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -128,7 +130,7 @@ def test_init_prints_a_vkey_that_policies_take(tmp_path: Path, log: HandmadeLog)
     assert result.exit_code == 0, result.output
     vkey = parse_vkey(result.stdout.strip())
     opened = WitnessFile(path)
-    assert (vkey.name, vkey.kind) == ("witness.example/w1", 4) and vkey == opened.signer.vkey
+    assert (vkey.name, vkey.kind) == ("witness.example/w1", 4) and vkey == opened.vkeys[0]
     assert opened.origins() == [log.origin]
     opened.close()
 
@@ -154,7 +156,7 @@ def test_a_wrong_call_says_so_and_makes_nothing(tmp_path: Path, arguments: list[
 
 def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path, log: HandmadeLog) -> None:
     path = tmp_path / "w.sqlite"
-    code = "import typer; from verifier_cli.witness import witness; typer.run(witness)"
+    code = "import typer; from verifier_cli.witnesscommand import witness; typer.run(witness)"
     arguments = ["--plain", "--init", "--name", "w.example/1", "--log-vkey", log.ed25519.vkey.text]
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(path), *arguments, "--listen", "127.0.0.1:0"],
