@@ -143,6 +143,8 @@ class AuditFile:
         loaded = self._loaded.get(replay.origin)
         if loaded is None or loaded.replay is not replay:
             raise ValueError("this replay was not loaded from this file")
+        if replay.first_missing is not None:
+            raise ValueError("this replay has not seen every entry")
         changes = replay.changes()
         if replay.size == loaded.size and not (changes.violations or changes.days or changes.stated):
             return

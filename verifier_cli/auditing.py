@@ -4,10 +4,14 @@
         found = auditor.advance(replay, checkpoint, save=audit_file.save)
 
 It knows no policy: `audit` and `watch` come with an opened checkpoint, a witness with one it has not cosigned yet.
-What is published is compared with what was signed in both directions:
+Every file over the new entries is read once, and held against the signed root before anything in it counts:
 
-    entry bundles → leaf hashes → every hash tile → root      = the tiles published, the root signed
-    entries → register, index, counts, signatures             = every rule of docs/formats.md (ledger.core.replay)
+    root → hash tiles, level by level → leaf hashes = those of the entries     (verifier_cli.signedtree)
+    entries → register, index, counts, signatures = every rule                 (ledger.core.replay)
+
+So what is found wrong with an entry is the log's doing, and what is found wrong with a file is that of whoever
+serves the copy; and what is saved between is never more than what the log has signed. Where an audit goes on from
+one that was saved, the tree saved must be the beginning of the tree signed now.
 
 The main process replays; signatures are checked in other processes; files are read ahead by threads.
 """
@@ -15,23 +19,34 @@ The main process replays; signatures are checked in other processes; files are r
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 
-from ledger.client.authentic import AuthenticTiles
-from ledger.client.publiclog import PublicLog
+from ledger.client.publiclog import PublicLog, Unreachable
 from ledger.core.checkpoint import Checkpoint
-from ledger.core.errors import GlassbookError, Malformed
-from ledger.core.merkle import HASH_BYTES, leaf_hash
+from ledger.core.errors import Malformed, ProofRefuted
 from ledger.core.replay import Replay, Summary, Violation
-from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile, decode_bundle, grow_tiles
-from verifier_cli.signatures import SignaturePool
+from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile
+from verifier_cli.signatures import WORTH_PROCESSES, SignaturePool
+from verifier_cli.signedtree import Bundle, NotTheSignedTree, SignedTree, begins_with
 
 BUNDLES_AT_ONCE = 8
 """Bundles replayed together: 2,048 entries, about 0.1 s of signatures."""
 CHUNKS_AHEAD = 4
+SAVE_SECONDS = 30.0
+SAVE_ENTRIES = 500_000
+"""What is saved: at the latest after so many seconds or entries, at the end, and when the audit cannot go on."""
+
+Save = Callable[[Replay], None]
+Progress = Callable[[int, int], None]
+"""Called with the entries audited, and all there are."""
+
+_Chunk = list[tuple[int, bytes | None, bytes | None]]
+"""Number of a bundle, its file, and the level-0 tile over it; None for a file that is longer than it can be."""
 
 
 class Stopped(Exception):
@@ -44,8 +59,11 @@ class Advanced:
 
     `of_log` are rules broken by entries proven under the signed root: the log's own doing. `of_copy` are files that
     are not those of the signed tree (kinds `bundle`, `tile`, `root`): the doing of whoever serves this copy, and of
-    the log only if nobody serves another. `summary` is None when the copy did not give every entry: then nothing
-    was saved beyond what it gave, and another copy can take the audit further.
+    the log only if nobody serves another.
+
+    `summary` is None when the copy did not give every entry. Then rules were checked as far as they do not depend on
+    what is missing, nothing beyond was saved, and the replay is not to be used any further: loaded anew, it goes on
+    with a better copy.
     """
 
     size: int
@@ -60,69 +78,71 @@ class Advanced:
 
 
 class Auditor:
-    """Audits one log as it grows, with processes for the signatures that are started once."""
+    """Audits one log as it grows, with `jobs` processes for the signatures that are started once, when worth it."""
 
     def __init__(self, log: PublicLog, origin: str, jobs: int) -> None:
         self._log = log
         self._origin = origin
         self._jobs = jobs
+        self._pool: SignaturePool | None = None
 
     def __enter__(self) -> Auditor:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        pass
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def advance(
         self,
         replay: Replay,
         checkpoint: Checkpoint,
         *,
-        save: Callable[[Replay], None] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        save: Save | None = None,
+        progress: Progress | None = None,
         stop: threading.Event | None = None,
         signed_from: int = 0,
     ) -> Advanced:
         """Replay entries replay.size … checkpoint.size − 1; `replay.newest` is set by the caller before.
 
-        `save` is called now and then, and at the end. Signatures of entries below `signed_from` are not checked.
-        Raises `Unreachable` for a file that is not there, `Stopped` once `stop` is set.
+        `save` is called now and then, and at the end. Signatures of entries below `signed_from` are not checked,
+        and then nothing may be saved. Raises `Unreachable` for a file that is not there and `Stopped` once `stop`
+        is set, both after a save; `ProofRefuted` when the log is not the one whose first entries were audited.
         """
-        before = len(replay.violations)
-        found = Advanced(replay.size)
-        published = _Published(self._log, checkpoint.size)
-        with SignaturePool(self._origin, self._jobs, checkpoint.size - max(replay.size, signed_from)) as pool:
-            try:
-                for entries, tiles in _chunks(self._log, checkpoint.size):
-                    if stop is not None and stop.is_set():
-                        raise Stopped
-                    published.compare(entries, tiles)
-                    pool.submit([job for job in replay.feed_many(entries) if job[0] >= signed_from])
-                    for bad in pool.answers():
-                        replay.report(bad)
-                    if progress is not None:
-                        progress(replay.size, checkpoint.size)
-                for bad in pool.answers(all_of_them=True):
-                    replay.report(bad)
-                found.summary = replay.finish()
-            except _Unreadable as unreadable:
-                found.of_copy.append(unreadable.violation)
-        found.size = replay.size
-        found.of_log = replay.violations[before:]
-        found.of_copy += published.violations
-        if found.summary is not None and found.summary.root != checkpoint.root:
-            found.summary = None
-            # The entries read are not the log that was signed. Where it can be told which of them are not, the rules
-            # broken by the others are of no interest: this is a false copy, and not a log that breaks rules.
-            false = _false_entries(self._log, checkpoint, published)
-            if false:
-                found.of_copy, found.of_log = false, []
-            else:
-                what = f"the entries do not lead to the root signed for size {checkpoint.size}"
-                found.of_copy.append(Violation(checkpoint.size - 1, "root", "§6", what))
-        elif found.summary is not None and save is not None:
-            save(replay)
-        return found
+        if signed_from > replay.size and save is not None:
+            raise ValueError("an audit that leaves signatures out is not one to save")
+        if replay.size > checkpoint.size:
+            what = f"{replay.size} entries were audited before, more than the {checkpoint.size} there are now"
+            raise Malformed(f"log {checkpoint.origin}", what)
+        run = _Run(self._log, replay, checkpoint, self._pool_for(checkpoint.size - replay.size), save)
+        run.signed_from = signed_from
+        try:
+            run.check_start()
+            for bundles in run.chunks():
+                if stop is not None and stop.is_set():
+                    raise Stopped
+                run.take(bundles)
+                if progress is not None:
+                    progress(replay.size, checkpoint.size)
+        except NotTheSignedTree as lost:
+            run.lost = lost
+        except (Unreachable, Stopped):
+            run.settle()
+            run.save()
+            raise
+        return run.end()
+
+    def _pool_for(self, entries: int) -> SignaturePool:
+        if self._pool is not None and entries >= WORTH_PROCESSES and not self._pool.has_processes:
+            self.close()
+        if self._pool is None:
+            self._pool = SignaturePool(self._origin, self._jobs, entries)
+        return self._pool
 
 
 def advance(
@@ -131,8 +151,8 @@ def advance(
     checkpoint: Checkpoint,
     *,
     jobs: int,
-    save: Callable[[Replay], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    save: Save | None = None,
+    progress: Progress | None = None,
     stop: threading.Event | None = None,
     signed_from: int = 0,
 ) -> Advanced:
@@ -143,98 +163,136 @@ def advance(
         )
 
 
-class _Unreadable(Exception):
-    """A published file is not of its format: the replay cannot go on."""
+class _Run:
+    """One advance: what it reads, feeds, and has found."""
 
-    def __init__(self, violation: Violation) -> None:
-        super().__init__(violation.detail)
-        self.violation = violation
-
-
-class _Published:
-    """The tree recomputed from the entries, compared with every hash tile published."""
-
-    def __init__(self, log: PublicLog, size: int) -> None:
-        self._size = size
-        self._done = 0
-        self._edge: dict[int, bytes] = {}
+    def __init__(
+        self, log: PublicLog, replay: Replay, checkpoint: Checkpoint, pool: SignaturePool, save: Save | None
+    ) -> None:
+        self.replay = replay
+        self.signed_from = 0
+        self.lost: NotTheSignedTree | None = None
         self._log = log
-        self.suspects: list[int] = []
-        """Numbers of level-0 tiles that do not hold what the bundle over them does."""
-        self.violations: list[Violation] = []
+        self._checkpoint = checkpoint
+        self._pool = pool
+        self._save = save
+        self._tree = SignedTree(log, checkpoint)
+        self._known = len(replay.violations)
+        self._saved_at = time.monotonic()
+        self._saved_size = replay.size
 
-    def compare(self, entries: list[bytes], level0: dict[Tile, bytes]) -> None:
-        """Take the next entries; `level0` are the published tiles over them, the others are fetched here."""
-        hashes = [leaf_hash(raw) for raw in entries]
-        for tile, content in grow_tiles(self._done, self._edge, hashes):
-            if tile.width < FULL_WIDTH:
-                # Still growing: compared when all entries are in.
-                self._edge[tile.level] = content
-            else:
-                self._edge.pop(tile.level, None)
-                self._check(tile, content, level0)
-        self._done += len(entries)
-        if self._done == self._size:
-            for level, content in self._edge.items():
-                last = ((self._size >> 8 * level) - 1) // FULL_WIDTH
-                self._check(Tile(level, last, len(content) // HASH_BYTES), content, level0)
+    def check_start(self) -> None:
+        """What was audited before must be how the tree signed now begins."""
+        frontier = self.replay.frontier
+        if not begins_with(self._tree, frontier.size, frontier.hashes):
+            raise ProofRefuted(
+                f"log {self._checkpoint.origin}",
+                f"its first {frontier.size} entries are not those that were audited before",
+                size=frontier.size, root=frontier.root(), new_size=self._checkpoint.size,
+                new_root=self._checkpoint.root,
+            )  # fmt: skip
 
-    def _check(self, tile: Tile, content: bytes, level0: dict[Tile, bytes]) -> None:
-        given = level0[tile] if tile.level == 0 else self._log.tile(tile)
-        if given != content:
-            self._differs(tile, content, given)
+    def chunks(self) -> Iterator[list[Bundle]]:
+        """The entries still to be replayed, bundle by bundle, as they are under the signed root."""
+        with closing(_read_ahead(self._log, self.replay.size, self._checkpoint.size)) as chunks:
+            for chunk in chunks:
+                yield [self._tree.bundle(n, data, tile) for n, data, tile in chunk]
 
-    def _differs(self, tile: Tile, content: bytes, given: bytes) -> None:
-        slots = range(0, max(len(content), len(given)), 32)
-        slot = next(at // 32 for at in slots if content[at : at + 32] != given[at : at + 32])
-        index = (tile.n * FULL_WIDTH + slot) << 8 * tile.level
-        what = f"{tile.path} does not hold the hashes of the entry bundles, from its hash {slot} on"
-        self.violations.append(Violation(index, "tile", "§6", what))
-        if tile.level == 0:
-            self.suspects.append(tile.n)
+    def take(self, bundles: Sequence[Bundle]) -> None:
+        """Replay these bundles."""
+        replay = self.replay
+        if replay.first_missing is None and any(None in bundle.entries for bundle in bundles):
+            # The last moment at which there is something to save.
+            self.settle()
+            self.save()
+        first = bundles[0]
+        skipped = replay.size - first.start
+        entries: list[bytes | None] = []
+        hashes = bytearray()
+        subtrees = {}
+        for bundle in bundles:
+            entries += bundle.entries
+            hashes += bundle.hashes if bundle.hashes is not None else bytes(32 * len(bundle.entries))
+            if bundle.root is not None:
+                subtrees[bundle.start] = bundle.root
+        if skipped:
+            entries, hashes = entries[skipped:], hashes[32 * skipped :]
+        jobs = replay.feed_many(entries, bytes(hashes), subtrees)
+        if self.signed_from:
+            jobs = [job for job in jobs if job[0] >= self.signed_from]
+        self._pool.submit(jobs)
+        for bad in self._pool.answers():
+            replay.report(bad)
+        if (
+            replay.size - self._saved_size >= SAVE_ENTRIES
+            or time.monotonic() - self._saved_at >= SAVE_SECONDS
+        ):
+            self.settle()
+            self.save()
+
+    def settle(self) -> None:
+        """Wait for all signatures under way."""
+        for bad in self._pool.answers(all_of_them=True):
+            self.replay.report(bad)
+
+    def save(self) -> None:
+        """Keep how far it has come, unless something is missing."""
+        if self._save is not None and self.replay.first_missing is None:
+            self._save(self.replay)
+            self._saved_at, self._saved_size = time.monotonic(), self.replay.size
+
+    def end(self) -> Advanced:
+        """What it came to."""
+        self.settle()
+        found = Advanced(self.replay.size)
+        if self.lost is None:
+            summary = self.replay.finish()
+            if self.replay.first_missing is None:
+                found.summary = summary
+        self.save()
+        found.of_log = sorted(self.replay.violations[self._known :])
+        found.of_copy = self._tree.false
+        if self.lost is not None:
+            found.of_copy.append(self._lost_there(self.lost))
+        found.of_copy.sort()
+        return found
+
+    def _lost_there(self, lost: NotTheSignedTree) -> Violation:
+        size = self._checkpoint.size
+        if lost.level is None:
+            what = f"neither tiles nor entries lead to the root signed for size {size}"
+            return Violation(size - 1, "root", "§6", what)
+        path = Tile(lost.level, lost.n).path
+        what = f"{path}: neither it nor what stands below it leads to the root signed"
+        return Violation((lost.n * FULL_WIDTH) << 8 * lost.level, "tile", "§6", what)
 
 
-def _false_entries(log: PublicLog, checkpoint: Checkpoint, published: _Published) -> list[Violation]:
-    """Entries of bundles that are not those of the tree signed; none when the tiles published are not its either."""
-    found = []
-    tiles = AuthenticTiles(log.tile, checkpoint.size, checkpoint.root, log.where)
+def _read_ahead(log: PublicLog, start: int, size: int) -> Generator[_Chunk, None, None]:
+    """The files over entries start … size − 1, read ahead by threads."""
+    numbers = range(start // FULL_WIDTH, (size + FULL_WIDTH - 1) // FULL_WIDTH)
+    threads = ThreadPoolExecutor(CHUNKS_AHEAD)
     try:
-        for n in published.suspects:
-            width = min(FULL_WIDTH, checkpoint.size - n * FULL_WIDTH)
-            bundle = Tile(ENTRIES, n, width)
-            for slot, raw in enumerate(decode_bundle(log.tile(bundle), width, bundle.path)):
-                index = n * FULL_WIDTH + slot
-                if leaf_hash(raw) != tiles.leaf_hash(index):
-                    what = f"{bundle.path} holds another entry here than the tree signed"
-                    found.append(Violation(index, "bundle", "§6", what))
-    except GlassbookError:
-        return []
-    return found
-
-
-def _chunks(log: PublicLog, size: int) -> Iterator[tuple[list[bytes], dict[Tile, bytes]]]:
-    """Entries in order with the level-0 tiles over them, read ahead by threads."""
-    numbers = range(0, (size + FULL_WIDTH - 1) // FULL_WIDTH, BUNDLES_AT_ONCE)
-    with ThreadPoolExecutor(CHUNKS_AHEAD) as threads:
-        waiting: deque[Future[tuple[list[bytes], dict[Tile, bytes]]]] = deque()
-        for number in numbers:
-            waiting.append(threads.submit(_read_chunk, log, size, number))
+        waiting: deque[Future[_Chunk]] = deque()
+        for at in range(0, len(numbers) if start < size else 0, BUNDLES_AT_ONCE):
+            waiting.append(threads.submit(_read_chunk, log, size, numbers[at : at + BUNDLES_AT_ONCE]))
             if len(waiting) > CHUNKS_AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
-def _read_chunk(log: PublicLog, size: int, first: int) -> tuple[list[bytes], dict[Tile, bytes]]:
-    entries: list[bytes] = []
-    tiles = {}
-    for n in range(first, min(first + BUNDLES_AT_ONCE, (size + FULL_WIDTH - 1) // FULL_WIDTH)):
+def _read_chunk(log: PublicLog, size: int, numbers: range) -> _Chunk:
+    chunk = []
+    for n in numbers:
         width = min(FULL_WIDTH, size - n * FULL_WIDTH)
-        bundle = Tile(ENTRIES, n, width)
-        try:
-            entries += decode_bundle(log.tile(bundle), width, bundle.path)
-        except Malformed as error:
-            raise _Unreadable(Violation(n * FULL_WIDTH, "bundle", "§6", str(error))) from None
-        tile = Tile(0, n, width)
-        tiles[tile] = log.tile(tile)
-    return entries, tiles
+        chunk.append((n, _read(log, Tile(ENTRIES, n, width)), _read(log, Tile(0, n, width))))
+    return chunk
+
+
+def _read(log: PublicLog, tile: Tile) -> bytes | None:
+    try:
+        return log.tile(tile)
+    except Malformed:
+        return None

@@ -5,6 +5,7 @@ string of bytes a batch, key[32] ‖ entry after another, because pickling lists
 of the check itself. How long an entry is, its kind says: only records and coverages are signed by a source.
 """
 
+import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -30,11 +31,14 @@ class SignaturePool:
     def __init__(self, origin: str, jobs: int, expected: int) -> None:
         self._origin = origin
         self._pool: Executor
-        if expected < WORTH_PROCESSES:
+        self.has_processes = expected >= WORTH_PROCESSES
+        if not self.has_processes:
             self._pool = ThreadPoolExecutor(jobs)
         else:
             # Spawned, not forked: the parent has threads. They start while the parent reads the log.
-            self._pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+            self._pool = ProcessPoolExecutor(
+                jobs, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent
+            )
         self._limit = BATCHES_AHEAD * jobs
         self._running: deque[tuple[list[int], Future[list[int]]]] = deque()
 
@@ -42,6 +46,10 @@ class SignaturePool:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End threads or processes; what is under way is lost."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -61,6 +69,10 @@ class SignaturePool:
                 return
             indices, answer = self._running.popleft()
             yield [indices[position] for position in answer.result()]
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def bad_positions(origin: str, packed: bytes) -> list[int]:

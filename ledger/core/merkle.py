@@ -259,6 +259,18 @@ class Frontier:
         hashes.append(leaf)
         self.size += 1
 
+    def append_subtree(self, level: int, root: bytes) -> None:
+        """Add the perfect subtree of 2^level leaves with this hash; the size must be a multiple of that."""
+        carry = self.size >> level
+        if carry << level != self.size:
+            raise Malformed("frontier", f"no subtree of level {level} can stand at leaf {self.size}")
+        hashes = self.hashes
+        while carry & 1:
+            root = sha256(b"\x01" + hashes.pop() + root).digest()
+            carry >>= 1
+        hashes.append(root)
+        self.size += 1 << level
+
     def extend(self, leaves: Iterable[bytes]) -> None:
         """Add leaf hashes in order."""
         for leaf in leaves:

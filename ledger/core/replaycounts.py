@@ -115,18 +115,25 @@ class Counts:
 
     def suspect(self, register: Register) -> dict[int, int]:
         """Records before a revocation of their source and of a day from its date on, by source; zeros left out."""
+        revoked = {
+            source for source, versions in register.sources.items() if versions[-1].status == "revoked"
+        }
         found: dict[int, int] = {}
         for day in self:
-            count = self.suspect_on(day, register)
+            count = self.suspect_on(day, register) if day.source in revoked else 0
             if count:
                 found[day.source] = found.get(day.source, 0) + count
         return dict(sorted(found.items()))
 
     def suspect_on(self, day: DayCount, register: Register) -> int:
-        """Those of one day of one source."""
+        """The suspect records of one day of one source."""
         versions = register.sources.get(day.source, ())
-        revoked = [(version.version, version.revoked) for version in versions if version.revoked is not None]
-        return _suspect_of(day, revoked) if revoked else 0
+        reaching = [v.version for v in versions if v.revoked is not None and day.day >= v.revoked]
+        if not reaching:
+            return 0
+        # Of what came after a revocation, suspect is only what a later revocation reaches back to.
+        after = sum(count for under, count in day.after_revocation.items() if under >= reaching[-1])
+        return day.records - after
 
     def silent_days_of(self, source: int, register: Register, newest: int) -> list[int]:
         """Days for which `source` owes coverage and has none, up to two days before `newest`."""
@@ -150,18 +157,6 @@ def _owed_days(source: int, register: Register, newest: int) -> range:
     first, last = register.owes_coverage(source)
     end = day_of(newest) - 2
     return range(first, (end if last is None else min(end, last)) + 1)
-
-
-def _suspect_of(day: DayCount, revoked: Sequence[tuple[int, int]]) -> int:
-    """Of this day; `revoked` are (version, date) of the source's revocations."""
-    if all(day.day < date for _, date in revoked):
-        return 0
-    found = day.records
-    # Of what came after a revocation, suspect is only what a later revocation reaches back to.
-    for under, count in day.after_revocation.items():
-        if all(day.day < date for version, date in revoked if version > under):
-            found -= count
-    return found
 
 
 def statuses(sources: dict[int, list[SourceVersion]], status: str) -> list[int]:
