@@ -16,9 +16,16 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(FOLDER), "NO_PROXY": "*"}
 
 
-def run_module(*words: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run_module(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run one of their modules, `python -m …`, to its end."""
-    return subprocess.run(
-        [sys.executable, "-P", "-m", *map(str, words)],
-        input=stdin, capture_output=True, text=True, timeout=60, env=environment(),
-    )  # fmt: skip
+    return _run("-m", *words)
+
+
+def run_file(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a file that imports nothing but theirs, to its end."""
+    return _run(*words)
+
+
+def _run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())

@@ -79,13 +79,17 @@ class Local:
 
 
 class Own(Local):
-    """`glassbook-verify witness --plain`."""
+    """`glassbook-verify witness --plain`. `vkeys` are all it cosigns with; the first is for the policy."""
+
+    vkeys: list[str]
 
     def set_up(self, origin: str, log_vkeys: list[str]) -> str:
         keys = [word for vkey in log_vkeys for word in ("--log-vkey", vkey)]
         name = ("--name", "witness.example/own")
         file = self.place / "witness.sqlite"
-        return run("glassbook-verify", "witness", "--plain", "--init", file, *name, *keys).strip()
+        made = run("glassbook-verify", "witness", "--plain", "--init", file, *name, *keys)
+        self.vkeys = made.split()
+        return self.vkeys[0]
 
     def launch(self) -> subprocess.Popen[bytes]:
         return start(
