@@ -4,8 +4,9 @@
     400 not in the form of submission.py, or `old` above the checkpoint's size
     403 not signed by the log: by one key of each kind that it was told of, none of them badly
     404 a log this witness was not told of
-    409 `old` is not the size cosigned last, which is the body (text/x.tlog.size); or another root at that size
-    422 the proof does not prove it, or stands where none belongs; of an auditor also, for good: the log breaks a rule
+    409 `old` is not the size cosigned last, which is the body (text/x.tlog.size)
+    422 the proof does not prove it, or stands where none belongs; another root at the size cosigned last; of an
+        auditor also, for good: the log breaks a rule
     503 its clock went back, its disk is full, or an auditor is not there yet
 
 `examine` does all that needs no entries, `cosign` decides: looking up what was cosigned last and replacing it is one
@@ -122,7 +123,7 @@ def judge(request: Request, seen: Seen, now: int) -> Answer | None:
     if submission.old != seen.size:
         return Answer(409, f"{seen.size}\n", SIZE_TYPE)
     if checkpoint.size == seen.size and checkpoint.root != seen.root:
-        return Answer(409, f"another root than the one cosigned at size {seen.size}: the log has forked\n")
+        return Answer(422, f"another root than the one cosigned at size {seen.size}: the log has forked\n")
     if seen.size == 0 or checkpoint.size == seen.size:
         if submission.proof:
             return Answer(422, f"from {seen.size} to {checkpoint.size} the proof is empty\n")

@@ -108,12 +108,10 @@ class WitnessService:
             self.alarms.end(origin, (CLOCK, UNSAVED))
         elif answer.body == CLOCK_BACK:
             self.alarms.raise_(origin, CLOCK, CLOCK_BACK.rstrip())
-        elif answer.status == 409:
-            seen = self.file.seen(origin)
-            if forked(request.checkpoint, seen):
-                fork = fork_between(None, seen.note, request.note)
-                if fork is not None and self.alarms.due(origin, FORK, fork.what):
-                    self.alarms.raise_(origin, FORK, fork.what, keep_fork(self.file.path.parent, fork))
+        elif answer.status in (409, 422) and forked(request.checkpoint, seen := self.file.seen(origin)):
+            fork = fork_between(None, seen.note, request.note)
+            if fork is not None and self.alarms.due(origin, FORK, fork.what):
+                self.alarms.raise_(origin, FORK, fork.what, keep_fork(self.file.path.parent, fork))
         elif answer.status == 422 and self._refused != (answer.status, request.note):
             # Perhaps a fork, perhaps only a wrong proof: the log signed it, so it may be needed one day.
             self._refused = (answer.status, request.note)

@@ -59,7 +59,7 @@ def test_a_fork_of_the_same_size_is_not_cosigned(witness: RunningWitness, log: H
     other = HandmadeLog(salt=b"other")
     assert witness.post(log.body(0, 5)).status_code == 200
     answer = witness.post(other.body(5, 5))
-    assert answer.status_code == 409
+    assert answer.status_code == 422
     assert answer.headers["content-type"].startswith("text/plain")
 
 
