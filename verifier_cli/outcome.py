@@ -24,6 +24,7 @@ class Verdict(Enum):
     HOLDS = "holds"
     REFUTED = "refuted"
     NOT_COMPLETE = "not complete"
+    UNDECIDED = "undecided"
     NOT_CHECKED = "not checked"
 
     @property
@@ -66,6 +67,8 @@ class Outcome:
     tables: list[Table] = field(default_factory=list)
     closing_lines: list[Line] = field(default_factory=list)
     csv: str | None = None
+    compact: bool = False
+    """Whether the JSON stands on one line, as after lines of JSON."""
 
     @property
     def told(self) -> str:
@@ -86,7 +89,7 @@ class Outcome:
                 "result": self.result,
             },
             ensure_ascii=False,
-            indent=2,
+            indent=None if self.compact else 2,
         )
 
 
