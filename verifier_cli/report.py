@@ -28,6 +28,7 @@ _OF_VERDICT = {
     Verdict.HOLDS: ("good", "HOLDS"),
     Verdict.REFUTED: ("bad", "REFUTED"),
     Verdict.NOT_COMPLETE: ("warn", "NOT COMPLETE"),
+    Verdict.UNDECIDED: ("warn", "UNDECIDED"),
     Verdict.NOT_CHECKED: ("warn", "COULD NOT CHECK"),
 }
 
