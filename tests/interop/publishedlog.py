@@ -71,6 +71,7 @@ class PublishedLog:
         """Every checkpoint this log was seen to publish, as served, oldest first."""
         self.witness_vkeys: list[str] = []
         self._parts: list[subprocess.Popen[bytes]] = []
+        self._client = httpx.Client(base_url=self.url, trust_env=False)
 
     @classmethod
     def begin(cls, home: Path, origin: str = ORIGIN) -> PublishedLog:
@@ -102,6 +103,7 @@ class PublishedLog:
         """End all parts."""
         while self._parts:
             end(self._parts.pop())
+        self._client.close()
 
     @property
     def vkeys(self) -> list[str]:
@@ -119,7 +121,7 @@ class PublishedLog:
     def size(self) -> int:
         """Entries published; 0 when there is no checkpoint yet."""
         try:
-            answer = httpx.get(f"{self.url}/checkpoint", trust_env=False)
+            answer = self._client.get("/checkpoint")
         except httpx.TransportError:
             return 0
         if answer.status_code != 200:
@@ -139,7 +141,7 @@ class PublishedLog:
     def wait_until_stuck(self, seconds: float = 20) -> None:
         """Until the publisher says that it waits for a witness."""
         deadline = time.monotonic() + seconds
-        while (answer := httpx.get(f"{self.url}/readyz", trust_env=False)).status_code == 200:
+        while (answer := self._client.get("/readyz")).status_code == 200:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert answer.json()["state"] == "waiting for witnesses"

@@ -65,7 +65,7 @@ def test_its_tlog_proof_is_another_than_ours(published: PublishedLog) -> None:
     policy = parse_policy((published.home / "policy.txt").read_bytes())
     log = UrlLog(published.url)
     view = View.open(log, policy, int(time.time()))
-    for index in (0, 1, 2, 255, 256, 511, 512, published.checkpoint().size - 1):
+    for index in (0, 255, 512, published.checkpoint().size - 1):
         text = run(sys.executable, "-P", BIN / "tlog-tiles", "gen-proof", published.url, str(index))
         proof = parse_tlog_proof(text.encode())
         (raw,) = view.entries([index]).values()

@@ -6,6 +6,7 @@ All answer `POST /add-checkpoint` of C2SP tlog-witness; `vkey` is the key that a
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Protocol
 
 import foreign
-import httpx
 from publishedlog import PublishedLog, end, free_port, run, start
 
 from ledger.core.checkpoint import Checkpoint, parse_checkpoint
@@ -65,9 +65,9 @@ class Local:
         deadline = time.monotonic() + 20
         while True:
             try:
-                httpx.get(self.url, trust_env=False)
+                socket.create_connection(("127.0.0.1", self.port)).close()
                 return
-            except httpx.TransportError:
+            except ConnectionRefusedError:
                 said = (self.place / "said.txt").read_text()
                 assert time.monotonic() < deadline and self._process.poll() is None, said
                 time.sleep(0.02)
