@@ -1,13 +1,16 @@
 """The publisher: the only part that holds the log's keys.
 
-    tiles.py       the public folder: immutable tiles, written durably before anything is signed
-    signing.py     the log's signatures, and what was signed before: never anything inconsistent with it
-    witnesses.py   asks all witnesses at once for their cosignatures
-    policy.py      policy.txt as `glassbook witness add` writes it and the publisher reads it
-    published.py   what is published right now: checkpoint, index root, index proofs under exactly it
-    run.py         one round: tiles, signature, cosignatures, checkpoint; and the loop around it
-    serve.py       the public HTTP side
-    cli.py up.py   `glassbook publisher run`, `glassbook witness add`, `glassbook up`
+    tiles.py          the public folder: immutable tiles, written durably before anything is signed
+    growing.py        the folder grows with the log; partial tiles that are long replaced go
+    signing.py        the log's signatures, and what was signed before: never anything inconsistent with it
+    recovery.py       where publishing stands, learned anew from the disk
+    addcheckpoint.py  one exchange with one witness (C2SP tlog-witness)
+    witnesses.py      all witnesses at once, and how each of them stands
+    policy.py         policy.txt as `glassbook witness add` writes it and the publisher reads it
+    published.py      what is published right now: checkpoint, index root, index proofs under exactly it
+    run.py loop.py    one round: tiles, signature, cosignatures, checkpoint; and the loop around it
+    serve.py          the public HTTP side
+    cli.py up.py      `glassbook publisher run`, `glassbook witness add`, `glassbook up`
 
 A round goes: read what is sequenced → write its tiles → sign under compare-and-swap, and note beside the
 keys what was signed → collect cosignatures → replace `checkpoint`. It can be cut at any point; the next

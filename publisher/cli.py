@@ -26,9 +26,10 @@ from ledger.memory import settle_memory
 from ledger.settings import Settings, SettingsRefused, read_settings
 from ledger.store import Store, StoreBusy, StoreUnusable
 from ledger.store.log import read_entries
+from publisher.loop import publish_until
 from publisher.policy import MAX_POLICY, PolicyFile, PolicyRefused, add_witness
 from publisher.published import Published
-from publisher.run import Publisher, publish_until
+from publisher.run import Publisher
 from publisher.serve import Site, public_app
 from publisher.signing import LogSigner, SignedFile
 from publisher.tiles import Folder

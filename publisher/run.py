@@ -1,4 +1,4 @@
-"""One round of publishing, and the loop around it.
+"""One round of publishing.
 
     recover   (once, and after a failure) what was signed before, and the tree's right edge
     tiles     everything of the tree up to the newest index root, durable in the folder
@@ -6,64 +6,53 @@
               file beside the keys: only then may a signature leave this process
     cosign    ask the witnesses; without a quorum nothing is published, and a later round asks again
     publish   replace `checkpoint`, then serve index proofs under it, then tell the database
+    complete  a cosignature that came too late for that is added to the published checkpoint
 
 Whatever fails, the next round starts with `recover` and takes the same way.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import structlog
 
 from ledger.core.checkpoint import Checkpoint
-from ledger.core.entries import IndexRoot, decode_entry
 from ledger.core.errors import GlassbookError
 from ledger.core.merkle import check_consistency, prove_consistency
-from ledger.core.note import format_note
-from ledger.core.policy import Opened, Policy
+from ledger.core.note import SignatureLine, VerifierKey, format_note, parse_note
+from ledger.core.policy import Opened, Policy, Witness
 from ledger.core.tiles import TileHashes
-from ledger.store import Store, StoreBusy
-from ledger.store.log import read_entries, read_size
+from ledger.store import Store
+from ledger.store.log import read_size
 from ledger.store.publication import Publication, read_publication, swap_published, swap_signed
-from publisher.policy import PolicyFile, PolicyRefused
+from ledger.store.witnesses import COSIGNS, WitnessProgress, keep_witnesses, read_witnesses, write_witnesses
+from publisher.addcheckpoint import Submission
+from publisher.growing import Pruning, write_tiles
+from publisher.policy import PolicyFile
 from publisher.published import Published, View
 from publisher.recovery import Superseded, recover
 from publisher.signing import LogSigner, Signed, SignedFile, SigningRefused, check_clock
 from publisher.tiles import Edge, Folder
-from publisher.witnesses import Cosignature, Witness, Witnesses
+from publisher.witnesses import Witnesses, describe
 
 log = structlog.get_logger("publisher")
 
-POLL_SECONDS = 0.1
-RETRY_SECONDS = 1.0
 LONGEST_REFRESH_S = 480
 """An idle log's checkpoint is cosigned anew after this long at the latest: 10 minutes less the time to try
 in."""
 
 REUSE_S = 240
-"""A signature or cosignature on the same checkpoint is made again when it is older than this."""
+"""What was signed and could not be published is signed again when its signature is older than this."""
 
-PARTIALS_KEPT_S = 600
-"""How long after a full tile was published the partial ones beside it stay."""
-
-CHUNK = 8192
-"""Entries read and written in one go."""
-
-SAY_AGAIN_SECONDS = 60
-"""How often a fault that lasts is repeated in the log."""
-
-
-WAITING = "waiting for witnesses"
+PUBLISHING, WAITING, STANDING_BY = "publishing", "waiting for witnesses", "standing by"
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the publisher is doing, for its operator, and unless all is well, why.
+    """What the publisher is doing, for its operator, and why it is not doing more.
 
     `state` is one of: starting, publishing, waiting for witnesses, no policy, refusing to sign, failing,
     standing by.
@@ -74,7 +63,11 @@ class Status:
 
 
 class Publisher:
-    """Publishes one log into one folder. Not safe for several threads; `status` may be read from any."""
+    """Publishes one log into one folder. Not safe for several threads; `status` and `standings` may be read from any.
+
+    An idle log's checkpoint is renewed after `refresh_s` seconds; witnesses beyond the quorum are waited for
+    `witness_wait_s` seconds more.
+    """
 
     def __init__(
         self,
@@ -86,6 +79,7 @@ class Publisher:
         published: Published,
         clock: Callable[[], float] = time.time,
         refresh_s: int = 300,
+        witness_wait_s: float = 0.2,
     ) -> None:
         self.status = Status("starting")
         self._store = store
@@ -96,15 +90,16 @@ class Publisher:
         self._published = published
         self._clock = clock
         self._refresh_s = min(refresh_s, LONGEST_REFRESH_S)
-        self._witnesses = Witnesses(())
+        self._witness_wait_s = witness_wait_s
+        self._witnesses = Witnesses()
+        self._pruning = Pruning(folder)
+        self._policy: Policy | None = None  # whose witnesses are asked
         self._edge: Edge | None = None  # None: recover first
         self._row = Publication(0, b"", 0, b"", 0)
         self._signed: Signed | None = None  # what was signed last
         self._shown: Signed | None = None  # what is published
         self._current: Opened | None = None  # the published checkpoint, if the present policy accepts it
-        self._cosigned: dict[str, Cosignature] = {}
-        self._fulls: deque[tuple[float, int]] = deque()  # (when published, size), oldest first
-        self._pruned = 0
+        self._renewed = 0  # when its cosignatures were collected, Unix seconds
 
     def round(self) -> bool:
         """Do what is due; True when a checkpoint was published.
@@ -123,21 +118,24 @@ class Publisher:
                 raise SigningRefused(
                     f"the database went back from {edge.size} to {size} entries while we ran"
                 )
+            if not self._due(size):
+                return self._complete(policy)
             # Without a quorum, nothing is gained by signing more until a missing witness is asked again.
             if self.status.state == WAITING and self._witnesses.all_resting():
                 return False
-            if not self._due(size):
-                self.say(Status("publishing"))
-                return False
-            edge = self._edge = self._write_tiles(edge, size)
+            edge = self._edge = write_tiles(self._store, self._folder, edge, size)
             return self._publish(policy, self._sign(edge))
         except BaseException:
             self._edge = None
             raise
 
     def close(self) -> None:
-        """Let go of the connections to the witnesses."""
+        """Let go of the witnesses; a round that waits for them ends."""
         self._witnesses.close()
+
+    def standings(self) -> list[tuple[Witness, WitnessProgress]]:
+        """Each witness that is asked, and how it stands."""
+        return self._witnesses.standings()
 
     @property
     def _published_size(self) -> int:
@@ -147,18 +145,22 @@ class Publisher:
         return int(self._clock())
 
     def _read_policy(self) -> Policy:
-        policy, changed = self._policy_file.read()
-        if changed:
-            asked = [
-                Witness(witness.name, witness.vkey, witness.url)
-                for witness in policy.witnesses
-                if witness.vkey not in self._signer.vkeys and witness.url
-            ]
-            earlier, self._witnesses = self._witnesses, Witnesses(asked)
-            self._witnesses.keep_sizes(earlier.all)
-            earlier.close()
-            self._edge, self._cosigned = None, {}
+        policy, _ = self._policy_file.read()
+        if policy is not self._policy:
+            asked = [witness for witness in self._others(policy) if witness.url]
+            vkeys = {witness.vkey.text for witness in asked}
+            with self._store.read() as db:
+                stored = read_witnesses(db)
+            if stored.keys() - vkeys:
+                with self._store.write() as db:
+                    keep_witnesses(db, vkeys)
+            self._witnesses.use(asked, stored)
+            self._edge, self._policy = None, policy
         return policy
+
+    def _others(self, policy: Policy) -> list[Witness]:
+        """The policy's witnesses but the log itself."""
+        return [witness for witness in policy.witnesses if witness.vkey not in self._signer.vkeys]
 
     def _due(self, size: int) -> bool:
         """New entries, or a published checkpoint that grows old, or none that the policy accepts."""
@@ -166,8 +168,7 @@ class Publisher:
             return False
         if self._shown is None or self._current is None or size != self._shown.checkpoint.size:
             return True
-        oldest = self._current.oldest
-        return self._now() - (self._shown.timestamp if oldest is None else oldest) >= self._refresh_s
+        return self._now() - self._renewed >= self._refresh_s
 
     def _recover(self, policy: Policy) -> Edge:
         note = self._folder.checkpoint()
@@ -175,10 +176,15 @@ class Publisher:
             self._show(note)  # what is published is served, whether or not we may sign more
         found = recover(self._store, self._folder, self._signer, self._signed_file)
         self._row, self._signed, self._shown, self._current = found.row, found.signed, found.published, None
-        edge = found.edge if found.whole else self._write_tiles(found.edge, self._published_size)
-        if found.note is not None:
+        edge = found.edge
+        if not found.whole:
+            edge = write_tiles(self._store, self._folder, edge, self._published_size)
+        if found.note is not None and found.published is not None:
             self._show(found.note)
             self._current = self._open(policy, found.note)
+            oldest = self._current.oldest if self._current else None
+            # A witness whose clock is slow would otherwise have it renewed all the time.
+            self._renewed = max(self._renewed, oldest or found.published.timestamp)
             self._tell_database(found.note)
         check_clock(self._shown, self._now())
         self._edge = edge
@@ -203,30 +209,15 @@ class Publisher:
             except (LookupError, GlassbookError) as error:
                 log.warning("no index proofs can be given yet", why=str(error))
 
-    def _write_tiles(self, edge: Edge, size: int) -> Edge:
-        """Write every tile of the tree of `size` that `edge` has not, and see that its last leaf is its
-        index root."""
-        while edge.size < size:
-            stop = min(size, edge.size + CHUNK)
-            with self._store.read() as db:
-                entries = read_entries(db, edge.size, stop)
-            edge = edge.copy()
-            files = edge.extend(entries[:-1])
-            if stop == size:
-                check_last_leaf(entries[-1], edge)
-            files += edge.extend(entries[-1:])
-            if stop == size:
-                files += edge.partials()
-            self._folder.write(files)
-        return edge
-
     def _sign(self, edge: Edge) -> Signed:
-        """The log's signatures on the tree of `edge`: those made lately, or new ones after every check."""
+        """The log's signatures on the tree of `edge`: those made lately and not yet published, or new ones
+        after every check."""
         now, last = self._now(), self._signed
         checkpoint = Checkpoint(self._signer.origin, edge.size, edge.root())
         check_clock(self._shown, now)
         if last is not None:
-            if last.checkpoint == checkpoint and 0 <= now - last.timestamp < REUSE_S:
+            published = self._shown is not None and self._shown.note == last.note
+            if not published and last.checkpoint == checkpoint and 0 <= now - last.timestamp < REUSE_S:
                 return last
             before = last.checkpoint
             try:
@@ -243,39 +234,70 @@ class Publisher:
         self._signed = signed
         return signed
 
+    def _submission(self, signed: Signed) -> Submission:
+        size = signed.checkpoint.size
+
+        def prove(old: int) -> list[bytes]:
+            return list(prove_consistency(old, size, TileHashes(self._folder, size)))
+
+        return Submission(signed.checkpoint, signed.note, prove, self._now())
+
     def _publish(self, policy: Policy, signed: Signed) -> bool:
         """Collect cosignatures; with a quorum replace the checkpoint, without one leave everything as it
         is."""
-        checkpoint, now = signed.checkpoint, self._now()
+        own = {witness.name for witness in policy.witnesses if witness.vkey in self._signer.vkeys}
 
-        def note_with(found: dict[str, Cosignature]) -> bytes:
-            lines = [found[witness.name].line for witness in policy.witnesses if witness.name in found]
-            return format_note(checkpoint.text, [*signed.lines, *lines])
+        def enough(names: Collection[str]) -> bool:
+            return policy.quorum_met(own | set(names))
 
-        def prove(old: int) -> list[bytes]:
-            return list(prove_consistency(old, checkpoint.size, TileHashes(self._folder, checkpoint.size)))
-
-        def enough(found: dict[str, Cosignature]) -> bool:
-            return self._open(policy, note_with(found)) is not None
-
-        have = {
-            name: found
-            for name, found in self._cosigned.items()
-            if found.checkpoint == checkpoint and abs(now - found.timestamp) < REUSE_S
-        }
-        self._cosigned = self._witnesses.collect(checkpoint, signed.lines, prove, now, have, enough)
-        note = note_with(self._cosigned)
+        found = self._witnesses.collect(self._submission(signed), enough, self._witness_wait_s)
+        note = format_note(
+            signed.checkpoint.text, [*signed.lines, *(cosigned.line for cosigned in found.values())]
+        )
         opened = self._open(policy, note)
         if opened is None:
+            self._save_progress()
             self.say(Status(WAITING, self._why_waiting(policy)))
             return False
+        self._shown, self._renewed = signed, self._now()
+        self._replace(note, opened)
+        self._pruning.published(signed.checkpoint.size)
+        self.say(Status(PUBLISHING, self._absent()))
+        return True
+
+    def _complete(self, policy: Policy) -> bool:
+        """Add cosignatures that came after the checkpoint was published, and ask again who has not given one. Never
+        waits."""
+        shown, current = self._shown, self._current
+        self.say(Status(PUBLISHING, self._absent()))
+        if shown is None or current is None:
+            return False
+        given = {signature.vkey for signature in current.good}
+        lacking = {
+            witness.name: witness.vkey for witness in self._others(policy) if witness.vkey not in given
+        }
+        if not lacking:
+            return False
+        what = self._submission(shown)
+        self._witnesses.ask(what, lacking)
+        self._save_progress()
+        found = self._witnesses.cosignatures(what.note)
+        late = [found[name].line for name in lacking if name in found]
+        if not late:
+            return False
+        note = format_note(shown.checkpoint.text, [*lines_by(given, current.note), *late])
+        opened = self._open(policy, note)
+        if opened is None:
+            return False
+        self._replace(note, opened)
+        return True
+
+    def _replace(self, note: bytes, opened: Opened) -> None:
+        """From here on readers see this note."""
         self._folder.replace_checkpoint(note)
-        self._cosigned, self._current, self._shown = {}, opened, signed
+        self._current = opened
         self._show(note)
         self._tell_database(note)
-        self._prune(checkpoint.size)
-        self.say(Status("publishing"))
-        return True
 
     def _open(self, policy: Policy, note: bytes) -> Opened | None:
         """The checkpoint in a note of ours, None when the policy does not accept it (yet, or any more)."""
@@ -284,101 +306,54 @@ class Publisher:
         except GlassbookError:
             return None
 
+    def _absent(self) -> tuple[str, ...]:
+        return tuple(
+            describe(witness, progress)
+            for witness, progress in self._witnesses.standings()
+            if progress.standing != COSIGNS
+        )
+
     def _why_waiting(self, policy: Policy) -> tuple[str, ...]:
-        reasons = [str(missing) for missing in self._witnesses.missing()]
-        reasons += [
+        reasons = self._absent() + tuple(
             f"witness {witness.name} has no URL in policy.txt, so it cannot be asked"
-            for witness in policy.witnesses
-            if witness.vkey not in self._signer.vkeys and not witness.url
-        ]
-        return tuple(reasons) or ("the quorum of policy.txt is not met",)
+            for witness in self._others(policy)
+            if not witness.url
+        )
+        return reasons or ("the quorum of policy.txt is not met",)
 
     def _tell_database(self, note: bytes) -> None:
-        """Record what stands at /checkpoint, if that is not yet what the database says."""
+        """Record what stands at /checkpoint, if that is not yet what the database says, and who cosigned."""
         if self._row.published_note == note:
             return
         newest = self._current.newest if self._current else None
         seconds = newest if newest is not None else self._shown.timestamp if self._shown else 0
+        changed = self._witnesses.changed()
         with self._store.write() as db:
             if not swap_published(db, self._row, self._published_size, note, seconds):
                 raise Superseded
+            write_witnesses(db, changed)
+        self._witnesses.saved(changed)
         self._row = replace(
             self._row, published_size=self._published_size, published_note=note, published_time=seconds
         )
 
-    def _prune(self, size: int) -> None:
-        """Remove partial tiles beside full ones that have been public for long enough."""
-        now, old = time.monotonic(), self._pruned
-        self._fulls.append((now, size))
-        while self._fulls and now - self._fulls[0][0] >= PARTIALS_KEPT_S:
-            old = self._fulls.popleft()[1]
-        if old > self._pruned:
-            self._folder.prune(self._pruned, old)
-            self._pruned = old
+    def _save_progress(self) -> None:
+        """Record how the witnesses stand, if that has changed."""
+        if changed := self._witnesses.changed():
+            with self._store.write() as db:
+                write_witnesses(db, changed)
+            self._witnesses.saved(changed)
 
     def say(self, status: Status) -> None:
-        """Set the status, and log it when it changes."""
-        if status != self.status:
-            self.status = status
-            level = log.info if status.state in ("publishing", "standing by") else log.warning
-            level(status.state, why=list(status.reasons))
+        """Set the status, and log it when it changes. Who cosigns and who does not is logged where it is noticed."""
+        before, self.status = self.status, status
+        if status.state == before.state and (status.state in (PUBLISHING, WAITING) or status == before):
+            return
+        level = log.info if status.state in (PUBLISHING, STANDING_BY) else log.warning
+        level(status.state, why=list(status.reasons))
 
 
-def check_last_leaf(entry: bytes, before: Edge) -> None:
-    """Raise SigningRefused unless `entry` is the index root over exactly the tree `before` it (formats §2).
-
-    It holds the root that the sequencer computed, and so shows whether both see one tree.
-    """
-    try:
-        root = decode_entry(entry)
-    except GlassbookError as error:
-        raise SigningRefused(f"the last entry in the database is no entry: {error}") from None
-    if not isinstance(root, IndexRoot) or root.covers != before.size or root.log_root != before.root():
-        raise SigningRefused(
-            f"the last of {before.size + 1} entries in the database is not the index root of those before"
-            " it: the database or the public folder was altered; nothing is signed until they agree"
-        )
-
-
-def publish_until(publisher: Publisher, store: Store, stop: threading.Event) -> None:
-    """Publish for as long as `stop` is not set; stands by while another process does. Never raises."""
-    while not stop.is_set():
-        try:
-            with store.exclusive("publisher") as held:
-                if held:
-                    _publish_held(publisher, stop)
-                else:
-                    publisher.say(Status("standing by", ("another publisher of this log is running",)))
-                    publisher.observe()
-        except OSError as error:
-            publisher.say(Status("failing", (str(error),)))
-        stop.wait(RETRY_SECONDS)
-
-
-def _publish_held(publisher: Publisher, stop: threading.Event) -> None:
-    said = time.monotonic()
-    while not stop.is_set():
-        pause = RETRY_SECONDS
-        try:
-            publisher.round()
-            pause = POLL_SECONDS
-        except Superseded:
-            pause = POLL_SECONDS
-        except SigningRefused as error:
-            publisher.say(Status("refusing to sign", (str(error),)))
-        except PolicyRefused as error:
-            publisher.say(Status("no policy", (str(error),)))
-        except OSError as error:
-            publisher.say(Status("failing", (f"{publisher.place(error)}: {error.strerror}; trying again",)))
-        except (StoreBusy, LookupError, GlassbookError) as error:
-            publisher.say(Status("failing", (f"{error}; trying again",)))
-        except Exception as error:  # one that has stopped tells nobody why
-            log.exception("unexpected fault")
-            publisher.say(Status("failing", (f"unexpected fault {type(error).__name__}; trying again",)))
-        status = publisher.status
-        if status.state in ("publishing", "starting"):
-            said = time.monotonic()
-        elif time.monotonic() - said >= SAY_AGAIN_SECONDS:
-            said = time.monotonic()
-            log.warning(status.state, why=list(status.reasons), still=True)
-        stop.wait(pause)
+def lines_by(vkeys: Collection[VerifierKey], note: bytes) -> list[SignatureLine]:
+    """The signature lines of a note that are by these keys."""
+    known = {(vkey.name, vkey.key_id) for vkey in vkeys}
+    return [line for line in parse_note(note).lines if (line.name, line.key_id) in known]

@@ -1,245 +1,336 @@
-"""Asking witnesses for cosignatures: the log's side of C2SP tlog-witness.
+"""All witnesses of a policy: asked side by side, remembered one by one.
 
-All witnesses are asked at once, each with the consistency proof from the size it confirmed last. What size
-that is a witness says itself, with 409, so nothing has to be kept for it. A witness that fails is left
-alone for a moment, then asked again; how long it has been missing, and why, can be read at any time.
+Witnesses of the policy that share a URL are one witness with several keys: it is asked once for all of them. Each is
+asked with the consistency proof from the size it confirmed last; what size that is it says itself, with 409, so what
+is remembered only saves a question. One that gives nothing of use is left alone for a moment, at first a short one,
+or for as long as it asks for, and then asked again with whatever checkpoint is newest.
+
+The asking goes on in a thread of its own: an answer that comes too late for one round is there in the next.
 """
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import httpx
+import structlog
 
-from ledger.core.checkpoint import Checkpoint
-from ledger.core.encoding import b64encode, parse_decimal
-from ledger.core.errors import GlassbookError
-from ledger.core.note import SignatureLine, VerifierKey, format_note, parse_lines, verify_line
+from ledger.core.policy import Witness
+from ledger.store.witnesses import BEHIND, COSIGNS, MISSING, REFUSES, WitnessProgress
+from publisher.addcheckpoint import (
+    ANSWER_SECONDS,
+    CONNECT_SECONDS,
+    Answer,
+    Cosignature,
+    Submission,
+    WitnessFailed,
+    submit,
+)
 
-CONNECT_SECONDS = 2.0
-ANSWER_SECONDS = 5.0
-MAX_ANSWER = 64 << 10
-"""Bytes of a witness's answer: a few signature lines."""
+log = structlog.get_logger("publisher")
 
-CLOCK_SECONDS = 300
-"""A cosignature whose timestamp is further from our clock than this is not used."""
+SHORTEST_PAUSE_SECONDS = 0.25
+LONGEST_PAUSE_SECONDS = {MISSING: 5.0, BEHIND: 5.0, REFUSES: 30.0}
+"""After each failure the pause doubles, up to this; a refusal rarely passes by itself."""
 
-LONGEST_PAUSE_SECONDS = 5.0
-SIZE_TYPE = "text/x.tlog.size"
+KEEPALIVE_SECONDS = 4.0
+"""Below the 5 seconds after which common servers hang up: a question on a connection just closed would be lost."""
 
-Prover = Callable[[int], list[bytes]]
-"""From an old size to the consistency proof up to the checkpoint's size (RFC 6962 §2.1.2)."""
-
-
-class WitnessFailed(Exception):
-    """A witness gave no usable cosignature; the message says why, in words for the operator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cosignature:
-    """One witness's signature line on a checkpoint, verified, and its timestamp in Unix seconds."""
-
-    checkpoint: Checkpoint
-    line: SignatureLine
-    timestamp: int
+WHY_CHARACTERS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A witness without a cosignature on the newest checkpoint: since when (Unix seconds), and why."""
+@dataclass(slots=True)
+class Endpoint:
+    """One witness server: its URL, its keys by their names in the policy, and when it is to be left alone.
 
-    name: str
-    since: int
-    why: str
+    What it is asked for is told apart by the note submitted: a checkpoint signed anew is to be cosigned anew.
+    """
 
-    def __str__(self) -> str:
-        at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.since))
-        return f"witness {self.name} is missing since {at}: {self.why}"
+    url: str
+    witnesses: tuple[Witness, ...]
+    confirmed: int
+    asked: bytes | None = None  # what it is being asked for
+    answers: dict[str, tuple[bytes, Cosignature]] = field(default_factory=dict)
+    pause: float = 0.0
+    resting_until: float = 0.0  # monotonic
+    partly: bytes | None = None  # for this it gave some lines but not all
 
+    def may_be_asked(self, note: bytes) -> bool:
+        """Not while it answers, and for a moment after a failure; when only a part of its lines was of no use, that
+        moment is for the same checkpoint alone."""
+        resting = time.monotonic() < self.resting_until
+        return self.asked is None and not (resting and self.partly in (None, note))
 
-class Witness:
-    """One witness: where it is, which key it signs with, and the size it confirmed last."""
-
-    def __init__(self, name: str, vkey: VerifierKey, url: str) -> None:
-        self.name = name
-        self.vkey = vkey
-        self.url = url
-        self.confirmed = 0
-        self.missing: Missing | None = None
-        self._pause = 0.0
-        self._asked_again = 0.0  # monotonic time before which it is left alone
-
-    def may_be_asked(self, monotonic: float) -> bool:
-        """False for a moment after a failure."""
-        return monotonic >= self._asked_again
-
-    def failed(self, why: str, now: int, monotonic: float) -> None:
-        """Note a failure; the pause before the next try doubles, up to LONGEST_PAUSE_SECONDS."""
-        since = self.missing.since if self.missing else now
-        self.missing = Missing(self.name, since, why)
-        self._pause = min(max(0.25, 2 * self._pause), LONGEST_PAUSE_SECONDS)
-        self._asked_again = monotonic + self._pause
-
-    def answered(self) -> None:
-        """Note a good cosignature."""
-        self.missing = None
-        self._pause = self._asked_again = 0.0
-
-    def ask(
-        self,
-        client: httpx.Client,
-        checkpoint: Checkpoint,
-        lines: Sequence[SignatureLine],
-        prove: Prover,
-        now: int,
-    ) -> Cosignature:
-        """Ask once, and once more when the witness confirmed another size than we thought.
-
-        `lines` are the log's own signatures; nobody else's are sent. Raises WitnessFailed.
-        """
-        note = format_note(checkpoint.text, lines)
-        for _ in range(2):
-            old = min(self.confirmed, checkpoint.size)
-            proof = "".join(
-                f"{b64encode(digest)}\n" for digest in (prove(old) if 0 < old < checkpoint.size else ())
-            )
-            status, content_type, body = self._post(client, f"old {old}\n{proof}\n".encode() + note)
-            if status == 200:
-                cosignature = self._read_answer(checkpoint, body, now)
-                self.confirmed = checkpoint.size
-                return cosignature
-            if status != 409 or content_type != SIZE_TYPE:
-                raise WitnessFailed(f"answered {status}{_sentence(body)}")
-            try:
-                size = parse_decimal(body.decode("ascii").removesuffix("\n"), "size")
-            except (UnicodeDecodeError, GlassbookError):
-                raise WitnessFailed("answered 409 without a size") from None
-            if size > checkpoint.size:
-                raise WitnessFailed(
-                    f"has cosigned this log at size {size}, above {checkpoint.size}: either another"
-                    " publisher is ahead of this one, or this log's database is older than what it signed"
-                )
-            self.confirmed = size
-        raise WitnessFailed("named another size each time it was asked")
-
-    def _post(self, client: httpx.Client, body: bytes) -> tuple[int, str, bytes]:
-        url = f"{self.url.rstrip('/')}/add-checkpoint"
-        deadline = time.monotonic() + ANSWER_SECONDS
-        try:
-            with client.stream("POST", url, content=body, headers={"Content-Type": "text/plain"}) as response:
-                answer = bytearray()
-                for chunk in response.iter_raw(4096):
-                    answer += chunk
-                    if len(answer) > MAX_ANSWER or time.monotonic() > deadline:
-                        raise WitnessFailed("its answer is too long or comes too slowly")
-                kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-                return response.status_code, kind, bytes(answer)
-        except httpx.TimeoutException:
-            raise WitnessFailed(f"no answer at {url} in time") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise WitnessFailed(f"cannot be reached at {url} ({type(error).__name__})") from None
-
-    def _read_answer(self, checkpoint: Checkpoint, body: bytes, now: int) -> Cosignature:
-        """The witness's own line out of an answer; all other lines are ignored, as the spec says."""
-        try:
-            lines = [
-                line
-                for line in parse_lines(body, "answer")
-                if (line.name, line.key_id) == (self.vkey.name, self.vkey.key_id)
-            ]
-            if not lines:
-                raise WitnessFailed("its answer holds no cosignature by the key that policy.txt names")
-            timestamp = verify_line(self.vkey, checkpoint.text, lines[0])
-        except GlassbookError as error:
-            raise WitnessFailed(f"its answer is not a good cosignature: {error}") from None
-        if not timestamp:
-            raise WitnessFailed("its cosignature has no timestamp, so it does not count")
-        if abs(timestamp - now) > CLOCK_SECONDS:
-            raise WitnessFailed(f"its clock and ours are {abs(timestamp - now)} s apart; look at both")
-        return Cosignature(checkpoint, lines[0], timestamp)
-
-
-def _sentence(body: bytes) -> str:
-    text = body[:200].decode("utf-8", "replace").strip()
-    return f": {text!r}" if text.isprintable() and text else ""
+    def cosignatures(self, note: bytes) -> dict[str, Cosignature]:
+        """Those on this note, by name."""
+        return {name: found for name, (on, found) in self.answers.items() if on == note}
 
 
 class Witnesses:
-    """All witnesses that policy.txt gives a URL for."""
+    """The witnesses that policy.txt gives a URL for. Used by one thread; `standings` may be called from any."""
 
-    def __init__(self, witnesses: Sequence[Witness]) -> None:
-        self.all = list(witnesses)
-        self._pool = ThreadPoolExecutor(max(1, len(self.all)), thread_name_prefix="witness")
-        limits = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-        self._client = httpx.Client(timeout=limits, follow_redirects=False, trust_env=False)
-        self._asked: dict[str, Future[None]] = {}
+    def __init__(self) -> None:
+        self._witnesses: tuple[Witness, ...] = ()
+        self._endpoints: list[Endpoint] = []
+        self._progress: dict[str, WitnessProgress] = {}  # by vkey
+        self._changed: set[str] = set()
+        self._fault: Exception | None = None
+        self._news = threading.Condition()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: httpx.AsyncClient | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def use(self, witnesses: Sequence[Witness], stored: Mapping[str, WitnessProgress]) -> None:
+        """From now on these are the witnesses. What is known of those that stay is kept; `stored`, by vkey, is what the
+        database knows of the others."""
+        with self._news:
+            earlier = {endpoint.url: endpoint for endpoint in self._endpoints}
+            known = self._progress
+            self._witnesses = tuple(witnesses)
+            self._progress = {
+                witness.vkey.text: known.get(witness.vkey.text)
+                or stored.get(witness.vkey.text)
+                or WitnessProgress(witness.vkey.text)
+                for witness in witnesses
+            }
+            grouped: dict[str, list[Witness]] = {}
+            for witness in witnesses:
+                grouped.setdefault((witness.url or "").rstrip("/"), []).append(witness)
+            self._endpoints = []
+            for url, sharing in grouped.items():
+                before = earlier.get(url)
+                if before and before.witnesses == tuple(sharing):
+                    self._endpoints.append(before)
+                    continue
+                confirmed = max(self._progress[witness.vkey.text].confirmed for witness in sharing)
+                self._endpoints.append(Endpoint(url, tuple(sharing), confirmed))
+
+    def ask(self, what: Submission, names: Collection[str]) -> None:
+        """Begin to ask those of `names` that have not cosigned this and may be asked now. Does not wait.
+
+        Raises what made a consistency proof impossible when it was last tried.
+        """
+        with self._news:
+            self._raise_fault()
+            for endpoint in self._endpoints:
+                if any(witness.name in names for witness in endpoint.witnesses):
+                    self._begin(endpoint, what)
+
+    def _begin(self, endpoint: Endpoint, what: Submission) -> None:
+        """Ask this one, unless it has answered, is busy or is to be left alone."""
+        complete = len(endpoint.cosignatures(what.note)) == len(endpoint.witnesses)
+        if not complete and endpoint.may_be_asked(what.note) and not self._closed:
+            loop, client = self._running()
+            endpoint.asked = what.note
+            asyncio.run_coroutine_threadsafe(self._ask(endpoint, client, what), loop)
 
     def collect(
-        self,
-        checkpoint: Checkpoint,
-        lines: Sequence[SignatureLine],
-        prove: Prover,
-        now: int,
-        have: dict[str, Cosignature],
-        enough: Callable[[dict[str, Cosignature]], bool],
-        wait_for_rest: float = 0.2,
+        self, what: Submission, enough: Callable[[Collection[str]], bool], wait_for_others: float
     ) -> dict[str, Cosignature]:
-        """Ask every witness that is not in `have`; returns what is there when all have answered, or as soon
-        as it is `enough` and the others have had `wait_for_rest` seconds more. A witness still busy is not
-        asked twice.
+        """Ask all; returns what is there when all have answered, or `wait_for_others` seconds after it was `enough`.
+
+        One that is still busy with an earlier checkpoint is asked as soon as it is not, while it is not enough.
+        Raises what made a consistency proof impossible.
         """
-        found = dict(have)
-
-        def ask(witness: Witness) -> None:
-            try:
-                cosignature = witness.ask(self._client, checkpoint, lines, prove, now)
-            except WitnessFailed as error:
-                witness.failed(str(error), now, time.monotonic())
-            else:
-                witness.answered()
-                found[witness.name] = cosignature
-
-        pending: set[Future[None]] = set()
-        for witness in self.all:
-            busy = self._asked.get(witness.name)
-            if (
-                witness.name in have
-                or not witness.may_be_asked(time.monotonic())
-                or (busy and not busy.done())
-            ):
-                continue
-            self._asked[witness.name] = asked = self._pool.submit(ask, witness)
-            pending.add(asked)
-        end = time.monotonic() + 2 * (CONNECT_SECONDS + ANSWER_SECONDS)
+        end = time.monotonic() + 2 * (2 * ANSWER_SECONDS)
         settled = False
-        while pending and time.monotonic() < end:
-            done, pending = wait(pending, max(0.0, end - time.monotonic()), "FIRST_COMPLETED")
-            for asked in done:
-                asked.result()
-            if pending and not settled and enough(dict(found)):
-                settled, end = True, min(end, time.monotonic() + wait_for_rest)
-        return dict(found)
+        with self._news:
+            waiting = list(self._endpoints)
+            while True:
+                for endpoint in [endpoint for endpoint in waiting if not endpoint.asked]:
+                    waiting.remove(endpoint)
+                    self._begin(endpoint, what)
+                self._raise_fault()
+                found = self.cosignatures(what.note)
+                if not settled and enough(found):
+                    settled, end = True, min(end, time.monotonic() + wait_for_others)
+                busy = any(e.asked == what.note or (e.asked and not settled) for e in self._endpoints)
+                remaining = end - time.monotonic()
+                if remaining <= 0 or self._closed or not busy:
+                    return found
+                self._news.wait(remaining)
 
-    def missing(self) -> list[Missing]:
-        """The witnesses that did not answer when last asked."""
-        return [witness.missing for witness in self.all if witness.missing]
+    def cosignatures(self, note: bytes) -> dict[str, Cosignature]:
+        """Those on this note that came so far, by the witness's name in the policy, in its order."""
+        with self._news:
+            found: dict[str, Cosignature] = {}
+            for endpoint in self._endpoints:
+                found |= endpoint.cosignatures(note)
+            return {witness.name: found[witness.name] for witness in self._witnesses if witness.name in found}
+
+    def _raise_fault(self) -> None:
+        fault, self._fault = self._fault, None
+        if fault is not None:
+            raise fault
 
     def all_resting(self) -> bool:
-        """True when some are missing and none of those is to be asked again yet: there is nothing to try."""
-        absent = [witness for witness in self.all if witness.missing]
-        return bool(absent) and not any(witness.may_be_asked(time.monotonic()) for witness in absent)
+        """True when some give no cosignature and none of those is to be asked yet: there is nothing to try."""
+        with self._news:
+            absent = [e for e in self._endpoints if any(self._is_absent(witness) for witness in e.witnesses)]
+            return bool(absent) and not any(time.monotonic() >= endpoint.resting_until for endpoint in absent)
 
-    def keep_sizes(self, earlier: Iterable[Witness]) -> None:
-        """Take over what is known from another set of witnesses, after policy.txt has changed."""
-        known = {witness.vkey.text: witness for witness in earlier}
-        for witness in self.all:
-            if before := known.get(witness.vkey.text):
-                witness.confirmed, witness.missing = before.confirmed, before.missing
+    def standings(self) -> list[tuple[Witness, WitnessProgress]]:
+        """Each witness, in the policy's order, and what is known of it."""
+        with self._news:
+            return [(witness, self._progress[witness.vkey.text]) for witness in self._witnesses]
+
+    def changed(self) -> list[WitnessProgress]:
+        """What is known anew since it was last `saved`."""
+        with self._news:
+            return [self._progress[vkey] for vkey in sorted(self._changed & self._progress.keys())]
+
+    def saved(self, stored: Sequence[WitnessProgress]) -> None:
+        """These are in the database now."""
+        with self._news:
+            self._changed -= {
+                progress.vkey for progress in stored if self._progress.get(progress.vkey) == progress
+            }
 
     def close(self) -> None:
-        """Let go of connections and threads; an answer still under way is not waited for."""
-        self._client.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Let go of connections; an answer still under way is not waited for, and `collect` returns at once."""
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
+            loop, thread = self._loop, self._thread
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(2 * ANSWER_SECONDS)
+            self._loop = self._thread = None
+
+    # -- in the thread that asks -----------------------------------------------------------------------
+
+    def _running(self) -> tuple[asyncio.AbstractEventLoop, httpx.AsyncClient]:
+        if self._loop is None or self._client is None:
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
+                limits=httpx.Limits(max_connections=None, keepalive_expiry=KEEPALIVE_SECONDS),
+                follow_redirects=False,
+                trust_env=False,
+            )
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._run, name="witnesses", daemon=True)
+            self._thread.start()
+        return self._loop, self._client
+
+    def _run(self) -> None:
+        loop, client = self._loop, self._client
+        assert loop is not None and client is not None
+        loop.run_forever()
+        loop.run_until_complete(_end(asyncio.all_tasks(loop), client))
+        loop.close()
+
+    async def _ask(self, endpoint: Endpoint, client: httpx.AsyncClient, what: Submission) -> None:
+        keys = {witness.name: witness.vkey for witness in endpoint.witnesses}
+        answer, failed, fault = None, None, None
+        try:
+            answer = await submit(client, endpoint.url, keys, endpoint.confirmed, what)
+        except WitnessFailed as error:
+            failed = error
+        except Exception as error:  # the publisher's own: it has to hear of it
+            fault = error
+        with self._news:
+            if answer is not None:
+                self._note_answer(endpoint, answer, what)
+            elif failed is not None:
+                self._note_failure(endpoint, failed, what)
+            else:
+                self._fault = fault
+            endpoint.asked = None
+            self._news.notify_all()
+
+    def _note_answer(self, endpoint: Endpoint, answer: Answer, what: Submission) -> None:
+        if answer.stood_at is not None and answer.stood_at < endpoint.confirmed:
+            log.warning(
+                "a witness went back", url=endpoint.url, confirmed=endpoint.confirmed, says=answer.stood_at
+            )
+        if answer.cosignatures:
+            endpoint.confirmed = what.checkpoint.size
+        for name, found in answer.cosignatures.items():
+            endpoint.answers[name] = what.note, found
+        for witness in endpoint.witnesses:
+            if cosigned := answer.cosignatures.get(witness.name):
+                self._note(witness, what, COSIGNS, cosigned=cosigned.timestamp)
+            else:
+                self._note(witness, what, MISSING, answer.faults[witness.name])
+        if answer.faults:
+            self._rest(endpoint, MISSING, None)
+            endpoint.partly = what.note if answer.cosignatures else None
+        else:
+            endpoint.pause = endpoint.resting_until = 0.0
+
+    def _note_failure(self, endpoint: Endpoint, failed: WitnessFailed, what: Submission) -> None:
+        if failed.stood_at is not None:
+            endpoint.confirmed = failed.stood_at
+        endpoint.partly = None
+        self._rest(endpoint, failed.standing, failed.wait)
+        for witness in endpoint.witnesses:
+            # Only an auditor can be behind: any other that answers 503 has a fault.
+            standing = MISSING if failed.standing == BEHIND and not witness.auditor else failed.standing
+            # A URL in policy.txt may hold octets that are not UTF-8; the database takes none.
+            why = str(failed)[:WHY_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+            self._note(witness, what, standing, why)
+
+    @staticmethod
+    def _rest(endpoint: Endpoint, standing: str, wait: float | None) -> None:
+        """Leave it alone for as long as it asks for, or for twice as long as before."""
+        if wait:
+            endpoint.pause, rest = 0.0, max(SHORTEST_PAUSE_SECONDS, wait)
+        else:
+            longest = LONGEST_PAUSE_SECONDS[standing]
+            rest = endpoint.pause = min(max(SHORTEST_PAUSE_SECONDS, 2 * endpoint.pause), longest)
+        endpoint.resting_until = time.monotonic() + rest
+
+    def _note(
+        self,
+        witness: Witness,
+        what: Submission,
+        standing: str,
+        why: str = "",
+        cosigned: int | None = None,
+    ) -> None:
+        vkey = witness.vkey.text
+        before = self._progress.get(vkey)
+        if before is None:
+            return  # it left the policy meanwhile
+        since = 0 if standing == COSIGNS else before.since or what.now
+        after = replace(before, standing=standing, since=since, why=why)
+        if cosigned is not None:
+            after = replace(after, confirmed=what.checkpoint.size, cosigned=cosigned)
+        if after != before:
+            self._progress[vkey] = after
+            self._changed.add(vkey)
+        if after.standing != before.standing:
+            if standing == COSIGNS:
+                log.info("witness cosigns again", witness=witness.name, after_s=what.now - before.since)
+            else:
+                log.warning(
+                    "witness does not cosign", witness=witness.name, standing=standing, since=since, why=why
+                )
+
+    def _is_absent(self, witness: Witness) -> bool:
+        return self._progress[witness.vkey.text].standing != COSIGNS
+
+
+async def _end(under_way: Collection[asyncio.Task[None]], client: httpx.AsyncClient) -> None:
+    for task in under_way:
+        task.cancel()
+    await asyncio.gather(*under_way, return_exceptions=True)
+    await client.aclose()
+
+
+def describe(witness: Witness, progress: WitnessProgress) -> str:
+    """How a witness that gives no cosignature stands, in a sentence for the operator."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(progress.since))
+    kind = "auditor" if witness.auditor else "witness"
+    if progress.standing == BEHIND:
+        return (
+            f"{kind} {witness.name} is behind since {at}, which is no fault: it has still to check entries up to the"
+            f" newest checkpoint, and is asked again ({progress.why})"
+        )
+    does = "refuses to cosign" if progress.standing == REFUSES else "is missing"
+    return f"{kind} {witness.name} {does} since {at}: {progress.why}"

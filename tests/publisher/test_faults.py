@@ -166,9 +166,9 @@ def test_a_disk_that_stays_full_is_said_and_ends_by_itself(
     import threading
     import time
 
-    from publisher import run
+    from publisher import loop
 
-    monkeypatch.setattr(run, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(loop, "RETRY_SECONDS", 0.05)
     faults = Faults()
     folder = FaultyFolder(small.public, faults)
     publisher = small.publisher(folder)
@@ -181,7 +181,7 @@ def test_a_disk_that_stays_full_is_said_and_ends_by_itself(
 
     folder._store = _store  # type: ignore[method-assign]
     stop = threading.Event()
-    thread = threading.Thread(target=run.publish_until, args=(publisher, small.store, stop))
+    thread = threading.Thread(target=loop.publish_until, args=(publisher, small.store, stop))
     thread.start()
     deadline = time.monotonic() + 20
     while publisher.status.state != "failing":

@@ -7,7 +7,7 @@ import time
 import pytest
 from smalllog import NOW, Clock, SmallLog, walk
 
-from publisher import run
+from publisher import growing
 from publisher.policy import PolicyRefused
 from publisher.recovery import Superseded
 from publisher.signing import SigningRefused
@@ -195,7 +195,7 @@ def test_partial_tiles_go_only_long_after_the_full_one_came(
     assert publisher.round()
     partial = small.public / "tile" / "0" / "000.p"
     assert partial.is_dir()
-    monkeypatch.setattr(run, "PARTIALS_KEPT_S", 0)
+    monkeypatch.setattr(growing, "PARTIALS_KEPT_S", 0)
     small.append(1)
     assert publisher.round()
     assert not partial.exists() and not (small.public / "tile" / "entries" / "000.p").exists()

@@ -1,215 +1,260 @@
-"""The thin client of C2SP tlog-witness against witnesses that answer anything but a good cosignature."""
+"""The client of C2SP tlog-witness: what is sent, what is taken from an answer, when a witness is asked again."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 
 import oracle
 import pytest
-from smalllog import ED25519, MLDSA, NOW, ORIGIN
+from badwitness import Answer, MisbehavingWitness, Request, at_date, honest, late, never, refuse, say_size
+from smalllog import ED25519, MLDSA, NOW, ORIGIN, Clock
 
 from ledger.core.checkpoint import Checkpoint
-from ledger.core.encoding import b64decode
-from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.merkle import check_consistency
-from ledger.core.note import CosignatureSigner, Ed25519Signer, SignatureLine, parse_note
+from ledger.core.policy import Witness
+from publisher import addcheckpoint
+from publisher.addcheckpoint import Cosignature, Submission, retry_after
 from publisher.signing import LogSigner
-from publisher.witnesses import Cosignature, Witness, Witnesses
+from publisher.witnesses import Witnesses, describe
 
-LEAVES = [bytes((n,)) for n in range(40)]
-SIGNER = CosignatureSigner("witness.example/w1", Ed25519PrivateKey.from_seed(b"\x09" * 32))
-Reply = tuple[int, str, bytes]
-
-
-class ScriptedWitness:
-    """An HTTP server that answers as a test says and keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.received: list[bytes] = []
-        self.reply: Callable[[bytes], Reply] = lambda _: (500, "text/plain", b"")
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.received.append(body)
-                status, kind, content = outer.reply(body)
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(content)))
-                self.send_header("Location", "/elsewhere")
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/prefix/"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+LEAVES = [bytes((n,)) for n in range(60)]
 
 
 class Asker:
-    """One log that asks one witness."""
+    """A log that asks witnesses."""
 
-    def __init__(self, scripted: ScriptedWitness) -> None:
-        self.scripted = scripted
-        self.witness = Witness("W1", SIGNER.vkey, scripted.url)
-        self.witnesses = Witnesses([self.witness])
+    def __init__(self, *witnesses: MisbehavingWitness) -> None:
+        self.witnesses = Witnesses()
+        self.named = [
+            Witness(f"W{number}", vkey, witness.url, auditor=False)
+            for number, (witness, vkey) in enumerate(
+                ((witness, vkey) for witness in witnesses for vkey in witness.vkeys), 1
+            )
+        ]
+        self.witnesses.use(self.named, {})
 
-    def collect(self, size: int = 20) -> dict[str, Cosignature]:
+    def submission(self, size: int = 20) -> Submission:
         checkpoint = Checkpoint(ORIGIN, size, oracle.mth(LEAVES[:size]))
         signed = LogSigner(ORIGIN, ED25519, MLDSA).sign(checkpoint, NOW)
-        return self.witnesses.collect(
-            checkpoint,
-            signed.lines,
-            lambda old: oracle.proof(old, LEAVES[:size]),
-            NOW,
-            {},
-            lambda found: bool(found),
-        )
+        return Submission(checkpoint, signed.note, lambda old: oracle.proof(old, LEAVES[:size]), NOW)
+
+    def collect(
+        self, size: int = 20, enough: int = 1, wait: float = 5.0, what: Submission | None = None
+    ) -> dict[str, Cosignature]:
+        return self.witnesses.collect(what or self.submission(size), lambda found: len(found) >= enough, wait)
 
     def why(self) -> str:
-        (missing,) = self.witnesses.missing()
-        return str(missing)
+        return " ".join(
+            describe(witness, progress)
+            for witness, progress in self.witnesses.standings()
+            if progress.standing != "cosigns"
+        )
 
 
 @pytest.fixture
-def asker() -> Iterator[Asker]:
-    scripted = ScriptedWitness()
-    asker = Asker(scripted)
+def witness() -> Iterator[MisbehavingWitness]:
+    with MisbehavingWitness("witness.example/w1", Clock()) as witness:
+        yield witness
+
+
+@pytest.fixture
+def asker(witness: MisbehavingWitness) -> Iterator[Asker]:
+    asker = Asker(witness)
     yield asker
     asker.witnesses.close()
-    scripted.close()
 
 
-def cosign(body: bytes, timestamp: int = NOW, signer: CosignatureSigner = SIGNER) -> bytes:
-    text = parse_note(body.partition(b"\n\n")[2]).text
-    return signer.sign(text, timestamp).text.encode()
-
-
-def test_only_the_logs_own_signatures_are_sent(asker: Asker) -> None:
-    asker.scripted.reply = lambda body: (200, "text/plain", cosign(body))
+def test_only_the_logs_own_signatures_are_sent(asker: Asker, witness: MisbehavingWitness) -> None:
     assert list(asker.collect()) == ["W1"]
-    (body,) = asker.scripted.received
-    head, _, note = body.partition(b"\n\n")
-    assert head == b"old 0"
-    assert [line.name for line in parse_note(note).lines] == [ORIGIN, ORIGIN]
+    (request,) = witness.requests
+    assert request.old == 0 and request.signers == (ORIGIN, ORIGIN)
 
 
-def test_the_size_a_witness_names_is_proved_from(asker: Asker) -> None:
-    def reply(body: bytes) -> Reply:
-        if body.startswith(b"old 7\n"):
-            return 200, "text/plain", cosign(body)
-        return 409, "text/x.tlog.size", b"7\n"
-
-    asker.scripted.reply = reply
-    assert list(asker.collect()) == ["W1"]
-    head = asker.scripted.received[1].partition(b"\n\n")[0].decode().split("\n")
-    proof = [b64decode(line, "line") for line in head[1:]]
-    check_consistency(7, 20, oracle.mth(LEAVES[:7]), oracle.mth(LEAVES[:20]), proof)
-    asker.scripted.received.clear()
-    asker.scripted.reply = lambda body: (200, "text/plain", cosign(body))
-    asker.collect(30)
-    assert asker.scripted.received[0].startswith(b"old 20\n"), "the next proof starts where it stands now"
-
-
-def test_lines_by_other_keys_are_ignored(asker: Asker) -> None:
-    stranger = CosignatureSigner("witness.example/w2", Ed25519PrivateKey.from_seed(b"\x08" * 32))
-    junk = SignatureLine("junk.example", b"abcd", b"x" * 72).text.encode()
-    asker.scripted.reply = lambda body: (200, "text/plain", junk + cosign(body, NOW, stranger) + cosign(body))
-    found = asker.collect()["W1"]
-    assert found.line.name == "witness.example/w1" and found.timestamp == NOW
-
-
-LOG_LINE = Ed25519Signer("witness.example/w1", Ed25519PrivateKey.from_seed(b"\x09" * 32))
-BAD_ANSWERS: dict[str, tuple[Callable[[bytes], Reply], str]] = {
-    "an error": (lambda _: (500, "text/plain", b"out of disk\n"), "answered 500: 'out of disk'"),
-    "an error with control characters": (lambda _: (403, "text/plain", b"\x1b[2J"), "answered 403"),
-    "a redirect": (lambda _: (307, "text/plain", b""), "answered 307"),
-    "nothing": (lambda _: (200, "text/plain", b""), "not a good cosignature"),
-    "no text": (lambda _: (200, "text/plain", b"\xff\xfe"), "not a good cosignature"),
-    "too much": (lambda _: (200, "text/plain", b"x" * 100_000), "too long"),
-    "the signature of another key": (
-        lambda body: (
-            200,
-            "text/plain",
-            cosign(body, NOW, CosignatureSigner("witness.example/w1", Ed25519PrivateKey.generate())),
-        ),
-        "no cosignature by the key",
-    ),
-    "a signature of another type": (
-        lambda body: (200, "text/plain", LOG_LINE.sign(parse_note(body.partition(b"\n\n")[2]).text).text.encode()),
-        "no cosignature by the key",
-    ),
-    "a signature on something else": (
-        lambda _: (200, "text/plain", SIGNER.sign("other.example/log\n1\nAAAA\n", NOW).text.encode()),
-        "bad signature",
-    ),
-    "a cosignature without time": (lambda body: (200, "text/plain", cosign(body, 0)), "no timestamp"),
-    "a cosignature of yesterday": (lambda body: (200, "text/plain", cosign(body, NOW - 86_400)), "86400 s apart"),
-    "a cosignature of tomorrow": (lambda body: (200, "text/plain", cosign(body, NOW + 86_400)), "86400 s apart"),
-    "a conflict without a size": (lambda _: (409, "text/plain", b"the log has forked"), "the log has forked"),
-    "a size that is none": (lambda _: (409, "text/x.tlog.size", b"+7\n"), "without a size"),
-    "a size above the log's": (lambda _: (409, "text/x.tlog.size", b"21\n"), "at size 21, above 20"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", BAD_ANSWERS)
-def test_an_answer_that_is_no_cosignature_is_reported_and_not_used(asker: Asker, name: str) -> None:
-    asker.scripted.reply, why = BAD_ANSWERS[name]
-    assert asker.collect() == {}
-    assert why in asker.why() and "\x1b" not in asker.why()
-
-
-def test_a_witness_that_names_another_size_each_time_is_not_asked_for_ever(asker: Asker) -> None:
-    sizes = iter(range(1, 100))
-    asker.scripted.reply = lambda _: (409, "text/x.tlog.size", b"%d\n" % next(sizes))
-    assert asker.collect() == {}
-    assert len(asker.scripted.received) == 2 and "another size each time" in asker.why()
-
-
-def test_a_witness_that_hangs_does_not_hold_up_one_that_answers(
-    asker: Asker, monkeypatch: pytest.MonkeyPatch
+def test_the_size_a_witness_names_is_proved_from_and_remembered(
+    asker: Asker, witness: MisbehavingWitness
 ) -> None:
-    released = threading.Event()
-
-    def hang(_: bytes) -> Reply:
-        released.wait(10)
-        return 500, "text/plain", b""
-
-    asker.scripted.reply = hang
-    other = ScriptedWitness()
-    other.reply = lambda body: (200, "text/plain", cosign(body))
-    asker.witnesses = Witnesses([asker.witness, Witness("W2", SIGNER.vkey, other.url)])
-    before = time.monotonic()
-    assert list(asker.collect()) == ["W2"]
-    assert time.monotonic() - before < 3
-    released.set()
-    other.close()
+    witness.size, witness.root = 7, oracle.mth(LEAVES[:7])
+    assert list(asker.collect()) == ["W1"]
+    assert [request.old for request in witness.requests] == [0, 7]
+    check_consistency(7, 20, oracle.mth(LEAVES[:7]), oracle.mth(LEAVES[:20]), witness.requests[1].proof)
+    assert list(asker.collect(30)) == ["W1"]
+    assert witness.requests[2].old == 20, "the next proof starts where it stands now"
 
 
-def test_a_witness_that_fails_is_left_alone_for_a_moment_and_then_asked_again(asker: Asker) -> None:
+def test_a_witness_that_forgot_what_it_cosigned_is_proved_to_from_there(
+    asker: Asker, witness: MisbehavingWitness
+) -> None:
+    asker.collect(20)
+    witness.size, witness.root = 5, oracle.mth(LEAVES[:5])
+    assert list(asker.collect(30)) == ["W1"]
+    assert [request.old for request in witness.requests] == [0, 20, 5]
+
+
+def test_a_size_named_before_a_failure_is_not_asked_for_again(
+    asker: Asker, witness: MisbehavingWitness
+) -> None:
+    witness.size, witness.root = 7, oracle.mth(LEAVES[:7])
+
+    def busy(request: Request, answer: Answer) -> Answer:
+        return answer if answer.status == 409 else Answer(503, b"", {"Retry-After": "1"})
+
+    witness.behave = busy
+    assert asker.collect() == {}
+    witness.behave = honest
+    time.sleep(1.1)
+    assert list(asker.collect()) == ["W1"]
+    assert [request.old for request in witness.requests] == [0, 7, 7]
+
+
+def test_a_witness_with_two_keys_is_asked_once_and_gives_both_lines() -> None:
+    with MisbehavingWitness("witness.example/w1", Clock(), mldsa=True) as witness:
+        asker = Asker(witness)
+        found = asker.collect(enough=2)
+        assert list(found) == ["W1", "W2"] and len(witness.requests) == 1
+        assert [line.line.key_id for line in found.values()] == [vkey.key_id for vkey in witness.vkeys]
+        asker.witnesses.close()
+
+
+def test_of_two_keys_the_bad_line_costs_the_good_one_nothing() -> None:
+    with MisbehavingWitness("witness.example/w1", Clock(), mldsa=True) as witness:
+        asker = Asker(witness)
+        first = witness.signers[0]
+        witness.behave = lambda request, _: Answer(200, request.cosign(None, None, first))
+        for size in (20, 30, 40):
+            assert list(asker.collect(size)) == ["W1"], "a pause for one key must not hold up the other"
+        assert "witness W2 is missing" in asker.why() and "W1" not in asker.why()
+        asker.collect(what=(what := asker.submission(50)))
+        asked = len(witness.requests)
+        asker.collect(what=what)
+        assert len(witness.requests) == asked, "for the same checkpoint it is left alone for a moment"
+        asker.witnesses.close()
+
+
+def test_a_witness_that_names_another_size_each_time_is_not_asked_for_ever(
+    asker: Asker, witness: MisbehavingWitness
+) -> None:
+    witness.behave = say_size(*range(1, 100))
+    assert asker.collect() == {}
+    assert len(witness.requests) == 2 and "another size each time" in asker.why()
+
+
+def test_a_witness_that_hangs_does_not_hold_up_one_that_answers(witness: MisbehavingWitness) -> None:
+    with MisbehavingWitness("witness.example/w2", Clock(), 0x50) as other:
+        asker = Asker(witness, other)
+        witness.behave = never
+        before = time.monotonic()
+        assert list(asker.collect(wait=0.2)) == ["W2"]
+        assert time.monotonic() - before < 2
+        before = time.monotonic()
+        asker.witnesses.close()
+        assert time.monotonic() - before < 2
+
+
+def test_a_line_that_comes_late_is_there_in_the_next_round(witness: MisbehavingWitness) -> None:
+    with MisbehavingWitness("witness.example/w2", Clock(), 0x50) as other:
+        asker = Asker(witness, other)
+        witness.behave = late(0.5)
+        what = asker.submission()
+        assert list(asker.collect(wait=0.1, what=what)) == ["W2"]
+        assert list(asker.collect(wait=3, enough=2, what=what)) == ["W1", "W2"]
+        assert len(witness.requests) == len(other.requests) == 1
+        asker.witnesses.close()
+
+
+def test_a_witness_still_busy_with_an_earlier_checkpoint_is_asked_when_it_is_free(
+    asker: Asker, witness: MisbehavingWitness
+) -> None:
+    witness.behave = late(0.4)
+    asker.witnesses.ask(asker.submission(20), ["W1"])
+    while not witness.requests:
+        time.sleep(0.01)
+    witness.behave = honest
+    assert list(asker.collect(30)) == ["W1"]
+    assert [request.size for request in witness.requests] == [20, 30]
+
+
+def test_a_witness_that_fails_is_left_alone_for_a_moment_and_then_asked_again(
+    asker: Asker, witness: MisbehavingWitness
+) -> None:
+    witness.behave = refuse(500)
     asker.collect()
     asker.collect()
-    assert len(asker.scripted.received) == 1
+    assert len(witness.requests) == 1
     assert asker.witnesses.all_resting()
     time.sleep(0.3)
     assert not asker.witnesses.all_resting()
-    asker.scripted.reply = lambda body: (200, "text/plain", cosign(body))
+    witness.behave = honest
     assert list(asker.collect()) == ["W1"]
-    assert asker.witnesses.missing() == []
+    assert asker.why() == ""
 
 
-def test_a_url_that_leads_nowhere_is_named(asker: Asker) -> None:
-    asker.witness.url = "http://127.0.0.1:1/w"
-    assert asker.collect() == {}
-    assert "cannot be reached at http://127.0.0.1:1/w/add-checkpoint" in asker.why()
+@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_witness_that_asks_for_a_second_gets_it_and_no_more(
+    asker: Asker, witness: MisbehavingWitness, status: int, form: str
+) -> None:
+    witness.behave = refuse(status, Retry_After="1" if form == "seconds" else at_date(1, NOW))
+    asker.collect()
+    time.sleep(0.5)
+    assert asker.witnesses.all_resting() and asker.collect() == {}
+    assert len(witness.requests) == 1
+    witness.behave = honest
+    time.sleep(0.7)
+    assert list(asker.collect()) == ["W1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("17", 17.0),
+        (" 17 ", 17.0),
+        ("86400", 60.0),
+        ("9" * 5000, 60.0),
+        (at_date(20, NOW), 20.0),
+        (at_date(-20, NOW), 0.0),
+        (at_date(86_400, NOW), 60.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 60.0),
+        ("-5", None),
+        ("1.5", None),
+        ("٣", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        ("Fri, 99 Foo 2026 99:99:99 GMT", None),
+    ],
+)
+def test_retry_after_is_read_in_both_forms_and_honoured_up_to_a_minute(
+    text: str | None, seconds: float | None
+) -> None:
+    assert retry_after(text, NOW) == seconds
+
+
+def test_a_proof_that_cannot_be_made_is_the_publishers_own_fault(
+    asker: Asker, witness: MisbehavingWitness
+) -> None:
+    asker.collect(20)
+    good = asker.submission(30)
+
+    def prove(_old: int) -> list[bytes]:
+        raise LookupError("tile/0/000: the file is missing")
+
+    with pytest.raises(LookupError, match="the file is missing"):
+        asker.collect(what=Submission(good.checkpoint, good.note, prove, NOW))
+    assert asker.why() == ""
+    assert list(asker.collect(30)) == ["W1"]
+
+
+def test_a_url_that_leads_nowhere_is_named(
+    witness: MisbehavingWitness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addcheckpoint, "CONNECT_SECONDS", 0.5)
+    for url in ("http://127.0.0.1:1/w", "http://[::1/w", "http://\udcff.example", "http://xn--.example"):
+        witnesses = Witnesses()
+        witnesses.use([Witness("W1", witness.vkey, url, auditor=False)], {})
+        assert witnesses.collect(Asker(witness).submission(), lambda _: False, 0.1) == {}
+        ((_, progress),) = witnesses.standings()
+        shown = url.encode("utf-8", "backslashreplace").decode()
+        assert f"cannot be reached at {shown}/add-checkpoint" in progress.why
+        witnesses.close()
