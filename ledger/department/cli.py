@@ -23,6 +23,7 @@ from ledger.core.keysfile import format_keys_file
 from ledger.department import recovery, setup
 from ledger.department.home import Home
 from ledger.department.importcommand import import_files
+from ledger.department.importers.formats import FORMATS
 from ledger.department.outbox import Counts
 from ledger.department.promisecommand import promise_words, promises_object, show_promises
 from ledger.department.refusals import what_next
@@ -180,8 +181,8 @@ def epochs(
 
 @app.command("import")
 def import_(
-    format_: Annotated[str, typer.Argument(metavar="FORMAT", help="fhir")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="JSON, NDJSON, plain or gzip.")],
+    format_: Annotated[str, typer.Argument(metavar="FORMAT", help=f"{', '.join(FORMATS)}.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Plain or gzip.")],
     folder: Annotated[
         Path | None, typer.Option("--dir", metavar="DIR", help="The department's folder.")
     ] = None,
@@ -194,10 +195,12 @@ def import_(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Read log files into the outbox."""
-    if format_ != "fhir":
-        raise typer.BadParameter(f"{format_} is not read; the formats are: fhir", param_hint="FORMAT")
+    if format_ not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise typer.BadParameter(f"{format_} is not read; the formats are: {known}", param_hint="FORMAT")
     with faults(folder or HERE, as_json):
-        result = import_files(files, folder, map_, dry_run, as_json, _passphrase(passphrase_file), say)
+        passphrase = _passphrase(passphrase_file)
+        result = import_files(format_, files, folder, map_, dry_run, as_json, passphrase, say)
         if result.unfinished is not None:
             say(str(result.unfinished))
             raise typer.Exit(3)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Final
@@ -71,7 +71,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A mapping file, checked."""
+    """A mapping file, checked; `file` is its name."""
 
     places: tuple[str, ...]
     otherwise: tuple[str, ...]
@@ -87,6 +87,7 @@ class Mapping:
     actions: dict[str, str]
     purposes: dict[str, tuple[str, ...]]
     data: dict[str, tuple[str, ...]]
+    file: str = field(default="the default mapping", compare=False)
 
     def subject(self, references: Iterable[str]) -> str | None:
         """`scheme:value` of the first of these spellings of one reference that leads to one, or None.
@@ -132,6 +133,9 @@ def default_mapping() -> Mapping:
 
 def _read(top: Table, base: Mapping | None) -> Mapping:
     """`base` gives the sections that `top` does not have; the defaults themselves have no base."""
+    format_ = top.text("format", "fhir")
+    if format_ != "fhir":
+        raise top.wrong("format", f"is {format_}, and the import is of fhir; name the right file with --map")
     if base is None or "subject" in top:
         places, otherwise, persons, exact, patterns = _subject(top.table("subject"))
     else:
@@ -163,6 +167,7 @@ def _read(top: Table, base: Mapping | None) -> Mapping:
         | {code: _iri(actions, code, actions.text(code)) for code in actions.names()},
         (base.purposes if base else {}) | {code: _iris(purposes, code) for code in purposes.names()},
         (base.data if base else {}) | {name: _iris(data, name) for name in data.names()},
+        top.where if base else "the default mapping",
     )
     top.finish()
     return mapping

@@ -28,7 +28,6 @@ from urllib.parse import urlsplit
 from ledger.core.errors import GlassbookError, Malformed
 from ledger.core.policy import Policy, parse_policy
 from ledger.core.texts import check_origin
-from ledger.department.mapping import Mapping, default_mapping, parse_mapping
 from ledger.department.strict_toml import LIMIT, Table, parse_toml
 from ledger.files import FileRefused, read_limited
 
@@ -125,15 +124,6 @@ def read_policy(settings: Settings) -> Policy:
     if policy.origin != settings.origin:
         raise Malformed(str(path), f"is the policy of another log than {settings.origin}")
     return policy
-
-
-def read_mapping(path: Path | None) -> Mapping:
-    """A mapping file, or the defaults when there is none."""
-    if path is None:
-        return default_mapping()
-    if not path.is_file():
-        raise CannotGoOn(str(path), "not there; name the mapping file with --map")
-    return parse_mapping(_read(path, LIMIT), str(path))
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -63,7 +63,7 @@ def test_missing_folder_or_policy_gives_a_traceback(tmp_path: Path) -> None:
 
 
 def test_format_that_is_not_read_is_tried(tmp_path: Path) -> None:
-    assert "the formats are: fhir" in glassbook("import", "csv", tmp_path, code=2).stderr
+    assert "the formats are: fhir" in glassbook("import", "docx", tmp_path, code=2).stderr
 
 
 def test_dry_run_needs_a_department_or_writes_something(
@@ -123,7 +123,7 @@ def test_import_twice_says_it_recorded_twice(tmp_path: Path) -> None:
     people = [{"what": {"reference": f"Patient/{name}"}} for name in ("anna", "ben")]
     log = small.write_log([r4(recorded=f"{TODAY}T10:00:00Z", entity=people)])
     first = glassbook("import", "fhir", "--dir", small.home_folder, log).stdout
-    assert "1 events: 1 recorded" in first and "They make 2 records" in first
+    assert "1 event: 1 recorded" in first and "They make 2 records" in first
     again = json.loads(glassbook("import", "fhir", "--json", "--dir", small.home_folder, log).stdout)
     assert again["summary"]["recorded"] == again["summary"]["recorded_before"] == 1
     assert again["summary"]["records"] == 0

@@ -40,6 +40,48 @@ class Piece:
     entry: bool = False
 
 
+def read_lines(source: Source) -> Iterator[Piece]:
+    """The lines of a file that are not empty; nothing but OSError is raised."""
+    try:
+        if fault := unreadable(source.peek(_PEEK)):
+            yield Piece("$", fault=fault)
+        else:
+            yield from _lines(source)
+    except Malformed as error:
+        yield Piece("$", fault=str(error))
+
+
+def read_values(source: Source) -> Iterator[Piece]:
+    """The JSON values of a file: one a line, the items of one array, or one value; nothing but OSError is raised."""
+    try:
+        head = source.peek(_PEEK)
+        if fault := unreadable(head):
+            yield Piece("$", fault=fault)
+        elif _is_lines(head, source.name):
+            yield from _lines(source)
+        else:
+            yield from _values(source)
+    except Malformed as error:
+        yield Piece("$", fault=str(error))
+
+
+def _values(source: Source) -> Iterator[Piece]:
+    text = _Text(source)
+    if text.next_byte() == b"[":
+        number = 0
+        try:
+            for data in _items(text):
+                yield Piece(f"[{number}]", data)
+                number += 1
+        except Malformed as error:
+            yield Piece(f"[{number}]", fault=str(error))
+            return
+    else:
+        yield Piece("$", text.value())
+    if text.next_byte():
+        raise text.broken("something after the end of the document")
+
+
 def read_pieces(source: Source, name: str) -> Iterator[Piece]:
     """The pieces of one file; `name` is its name, whose ending may settle that it is NDJSON.
 
@@ -67,9 +109,7 @@ def unreadable(head: bytes) -> str:
     if not text.strip(b"\0"):
         return "the file holds zero bytes only; it was never written, or not to the end"
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "UTF-16; FHIR's JSON is UTF-8: convert the file"
-    if text[:1] == b"<":
-        return "XML; FHIR's XML is not read yet: export the events as JSON"
+        return "UTF-16; logs of this format are UTF-8: convert the file"
     return ""
 
 

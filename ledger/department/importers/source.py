@@ -5,6 +5,7 @@ Nothing is read whole: memory stays at one chunk, however long the file.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,11 +30,15 @@ class Source:
     """The text of one file in chunks, gzip or plain by its first two bytes, without a UTF-8 byte order mark.
 
     `chunks` and `peek` raise Malformed for a broken gzip stream or one that unpacks too far, OSError when the
-    file cannot be read.  What was read before such an error stays good.
+    file cannot be read.  What was read before such an error stays good.  `taken` counts the bytes of the file read
+    so far, of `size` (0 when it is no plain file).
     """
 
     def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.taken = 0
         self._file: BinaryIO = path.open("rb")
+        self.size = os.fstat(self._file.fileno()).st_size
         self._chunks = self._open()
         self._peeked = b""
         self._first = True
@@ -64,7 +69,7 @@ class Source:
         yield from self._chunks
 
     def _open(self) -> Iterator[bytes]:
-        start = self._file.read(CHUNK)
+        start = self._read()
         body = self._gunzip(start) if start.startswith(_GZIP) else self._plain(start)
         first = next(body, b"")
         # A BOM is no JSON, but Windows tools put one before logs that are otherwise right.
@@ -74,11 +79,16 @@ class Source:
     def _plain(self, start: bytes) -> Iterator[bytes]:
         while start:
             yield start
-            start = self._file.read(CHUNK)
+            start = self._read()
+
+    def _read(self) -> bytes:
+        data = self._file.read(CHUNK)
+        self.taken += len(data)
+        return data
 
     def _gunzip(self, start: bytes) -> Iterator[bytes]:
         """Members of a gzip file (RFC 1952) one after the other."""
-        packed, taken, given = start, len(start), 0
+        packed, given = start, 0
         member = zlib.decompressobj(_WBITS_GZIP)
         while packed:
             try:
@@ -88,7 +98,7 @@ class Source:
                     "gzip", f"broken after {given} unpacked bytes; fetch the file again"
                 ) from None
             given += len(chunk)
-            if given > GZIP_FREE and given > GZIP_RATIO * taken:
+            if given > GZIP_FREE and given > GZIP_RATIO * self.taken:
                 raise Malformed(
                     "gzip",
                     f"unpacks to more than {GZIP_RATIO} times its size, as gzip bombs do; unpack it yourself first",
@@ -99,8 +109,7 @@ class Source:
             if member.eof:
                 packed = member.unused_data
             if not packed:
-                packed = self._file.read(CHUNK)
-                taken += len(packed)
+                packed = self._read()
             if member.eof and packed:
                 if not packed.strip(b"\0"):
                     return  # padding of whole blocks, as tapes and some tools leave it

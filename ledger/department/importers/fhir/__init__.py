@@ -1,16 +1,14 @@
-"""AuditEvents of FHIR R4, R4B and R5: single resources, Bundles and NDJSON, plain or gzip.
+"""AuditEvents of FHIR R4, R4B and R5: single resources and Bundles in JSON and XML, NDJSON; plain or gzip.
 
-    source → pieces (documents.py) → JSON → release (releases.py) → AuditEvent (reading.py)
-           → persons (persons.py) → claims (claims.py, touched.py) → Outcome
+    source → pieces (documents.py) → JSON, or XML as JSON (xmlform.py) → release (releases.py)
+           → AuditEvent (reading.py) → persons (persons.py) → claims (claims.py, touched.py) → Outcome
 
-DSTU2, STU3 and XML are rejected by name.  Nothing raises for what a file holds: every event, and every
+DSTU2 and STU3 are rejected by name.  Nothing raises for what a file holds: every event, and every
 line or entry that is none, ends as an `Outcome`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,24 +22,46 @@ from ledger.department.importers.fhir.elements import Element
 from ledger.department.importers.fhir.persons import persons_of
 from ledger.department.importers.fhir.reading import read_event
 from ledger.department.importers.fhir.when import moment
+from ledger.department.importers.fhir.xmlform import read_xml
+from ledger.department.importers.files import read_path
+from ledger.department.importers.identity import Identities
 from ledger.department.importers.source import Source
 from ledger.department.mapping import Mapping
 
+_PEEK = 1 << 16
 _NOBODY = "names no patient, and nothing else that the mapping takes for a person"
 
 
 def read_fhir(path: Path, mapping: Mapping) -> Iterator[Outcome]:
     """Every event of one file, in order; a file that cannot be opened is one rejected event."""
-    name = str(path)
-    seen: dict[bytes, int] = {}
+    return read_path(path, lambda source: read_fhir_source(source, mapping))
+
+
+def read_fhir_source(source: Source, mapping: Mapping) -> Iterator[Outcome]:
+    """Every event of one file, in order.  Raises OSError alone."""
+    with Identities() as identities:
+        for position, resource in _of_file(source):
+            yield _outcome(source.name, position, resource, mapping, identities)
+
+
+def _of_file(source: Source) -> Iterator[tuple[str, Any]]:
+    """The resources of a file with their positions, a Malformed where one cannot be had."""
     try:
-        with Source(path) as source:
-            for piece in read_pieces(source, path.name):
-                for position, resource in _resources(piece):
-                    yield _outcome(name, position, resource, mapping, seen)
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror or 'input/output error'}"
-        yield Outcome(name, "$", Fate.REJECTED, reason, unread=True)
+        is_xml = source.peek(_PEEK).lstrip().startswith(b"<")
+    except Malformed as error:
+        yield "$", Malformed("", str(error))
+        return
+    if is_xml:
+        for position, value in read_xml(source):
+            if isinstance(value, Malformed):
+                yield position, value
+            elif position == "$":
+                yield from _unfold(value, position)
+            else:
+                yield from _entry(value, position)
+        return
+    for piece in read_pieces(source, source.name):
+        yield from _resources(piece)
 
 
 def _resources(piece: Piece) -> Iterator[tuple[str, Any]]:
@@ -81,7 +101,7 @@ def _unfold(value: Any, position: str) -> Iterator[tuple[str, Any]]:
         yield from _entry(entry, f"{prefix}entry[{i}]")
 
 
-def _outcome(file: str, position: str, resource: Any, mapping: Mapping, seen: dict[bytes, int]) -> Outcome:
+def _outcome(file: str, position: str, resource: Any, mapping: Mapping, identities: Identities) -> Outcome:
     try:
         if isinstance(resource, Malformed):
             raise resource
@@ -90,7 +110,7 @@ def _outcome(file: str, position: str, resource: Any, mapping: Mapping, seen: di
         return Outcome(file, _join(position, error.where), Fate.REJECTED, error.what)
     if not accesses:
         return Outcome(file, position, Fate.NOT_ABOUT_A_PERSON, _NOBODY)
-    return Outcome(file, position, Fate.RECORDED, "", accesses, _identity(resource, seen))
+    return Outcome(file, position, Fate.RECORDED, "", accesses, identities.of(resource))
 
 
 def _join(position: str, element: str) -> str:
@@ -128,15 +148,3 @@ def _accesses(resource: Any, mapping: Mapping) -> tuple[Access, ...]:
         Access(subject, day, activity, claims_of(event, mapping, at, activity, subject, persons))
         for subject in persons
     )
-
-
-def _identity(resource: Any, seen: dict[bytes, int]) -> bytes:
-    """32 bytes for one event of one file: its content, and how many the same stood before it in the file.
-
-    The order of members does not count: a server may write them in another one next time.  A file read again
-    gives the same identities, so an import that was cut short can be run again; two accesses that a log
-    writes down alike are still two.
-    """
-    content = hashlib.sha256(json.dumps(resource, sort_keys=True).encode("ascii")).digest()
-    number = seen[content] = seen.get(content, 0) + 1
-    return hashlib.sha256(content + number.to_bytes(8, "big")).digest()

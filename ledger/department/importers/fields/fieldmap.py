@@ -23,7 +23,7 @@ from ledger.core.texts import SCHEME_NAME
 from ledger.department.importers.fields.conditions import Where, read_where
 from ledger.department.importers.fields.times import Times, read_times
 from ledger.department.importers.fields.values import Lookups, Value
-from ledger.department.mapping import IRI, Pattern, read_exact, read_pattern
+from ledger.department.mapping import IRI, Pattern, default_mapping, read_exact, read_pattern
 from ledger.department.strict_toml import Table
 
 _EMPTY: Final = ("reject", "nobody", "next")
@@ -78,6 +78,8 @@ class FieldMapping:
     activities: tuple[ActivityRule, ...]
     claims: MappingABC[str, MappingABC[str, tuple[Value, ...]]]
     actions: MappingABC[str, str]
+    columns: frozenset[str] = frozenset()
+    """Every path that the mapping reads, as written."""
 
     def values(self, claim: str, member: str) -> tuple[Value, ...]:
         return self.claims.get(claim, {}).get(member, ())
@@ -98,29 +100,40 @@ _IRI_LISTS: Final = frozenset({("data", "categories"), ("purpose", "purpose"), (
 _RESULTS: Final = frozenset({"opened", "appeared"})
 
 
-def read_fieldmap(top: Table, format_: str, base: FieldMapping | None, flat: bool) -> FieldMapping:
+def read_fieldmap(
+    top: Table, format_: str, base: FieldMapping | None, flat: bool, whole: bool = True
+) -> FieldMapping:
     """What a mapping file says, over what holds without it (`base`).
 
     `flat`: the log has columns, not objects inside objects.  The section named as the format has been taken by
-    its reader.  Raises Malformed naming the member that is unknown, missing, or of the wrong type or form.
+    its reader.  `whole`: false for a base that leaves [subject] to the department.
+    Raises Malformed naming the member that is unknown, missing, or of the wrong type or form.
     """
     where = top.where
-    for_ = top.text("format", format_)
+    if "format" not in top:
+        raise top.wrong(
+            "format", f'missing; write format = "{format_}" (a file without it is a mapping for fhir)'
+        )
+    for_ = top.text("format")
     if for_ != format_:
         raise top.wrong(
             "format", f"is {for_}, and the import is of {format_}; name the right file with --map"
         )
     lookups = Lookups(top.table("lookup"), flat)
-    if base is None and "time" not in top:
+    if "time" in top:
+        times = read_times(top.table("time"), lookups)
+    elif base is not None:
+        times = base.times
+    else:
         raise top.wrong("time", "missing; it says where the moment of the access stands")
-    times = read_times(top.table("time"), lookups) if "time" in top else _need(base).times
-    if base is None and "subject" not in top:
-        raise top.wrong("subject", "missing; it says where the person stands")
     if "subject" in top:
         subjects, exact, patterns, otherwise = _subjects(top.table("subject"), lookups)
+    elif base is not None and base.subjects:
+        subjects, exact, patterns, otherwise = base.subjects, base.exact, base.patterns, base.otherwise
+    elif whole:
+        raise top.wrong("subject", "missing; it says where the person stands")
     else:
-        held = _need(base)
-        subjects, exact, patterns, otherwise = held.subjects, held.exact, held.patterns, held.otherwise
+        subjects, exact, patterns, otherwise = (), {}, (), "reject"
     default, from_, rules = _activity(top.table("activity"), lookups)
     claims = {
         claim: _claim(top.table(claim), claim, lookups)
@@ -147,19 +160,15 @@ def read_fieldmap(top: Table, format_: str, base: FieldMapping | None, flat: boo
         activity_from=from_,
         activities=rules,
         claims=claims,
+        columns=frozenset(lookups.used),
         actions={
-            **(base.actions if base else {}),
+            **(base.actions if base else default_mapping().actions),
             **{code: _action(actions, code) for code in actions.names()},
         },
     )
     top.finish()
     _check_actions(mapping, top)
     return mapping
-
-
-def _need(base: FieldMapping | None) -> FieldMapping:
-    assert base is not None
-    return base
 
 
 def _subjects(

@@ -95,6 +95,7 @@ class Lookups:
 
     def __init__(self, table: Table | None = None, flat: bool = False) -> None:
         self.flat = flat
+        self.used: set[str] = set()
         self._tables: dict[str, dict[str, str]] = {}
         for name in table.names() if table else ():
             assert table is not None
@@ -130,6 +131,7 @@ class Lookups:
         if not text:
             raise table.wrong(name, "is empty")
         try:
+            self.used.add(text)
             return parse_path(text, self.flat)
         except ValueError as error:
             raise table.wrong(name, str(error)) from None
