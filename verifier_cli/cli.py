@@ -25,9 +25,8 @@ from ledger.core.encoding import sha256
 from ledger.core.errors import GlassbookError, Malformed, Refuted
 from ledger.core.policy import Policy, parse_policy
 from ledger.files import FileRefused, read_limited
+from verifier_cli.auditcommand import audit
 from verifier_cli.options import (
-    JOBS,
-    JobsOption,
     JsonOption,
     LangOption,
     LogOption,
@@ -37,7 +36,7 @@ from verifier_cli.options import (
 )
 from verifier_cli.outcome import Outcome, Verdict, write_refutation
 from verifier_cli.promisecommand import promise
-from verifier_cli.report import Progress, show
+from verifier_cli.report import Progress, show, warn
 from verifier_cli.statscommand import stats
 from verifier_cli.violationcommand import violation
 from verifier_cli.watchcommand import watch
@@ -152,9 +151,9 @@ def mine(
 def consistency(
     policy: PolicyOption,
     log: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--log", metavar="URL|DIR", help="The published log; not with --evidence.", show_default=False
+            "--log", metavar="URL|DIR|TAR", help="The published log; not with --evidence.", show_default=False
         ),
     ] = None,
     since: Annotated[
@@ -172,7 +171,7 @@ def consistency(
     state: StateOption = None,
 ) -> None:
     """The log still contains all that was seen before; remembers what it saw."""
-    if (log is None) == (evidence_file is None):
+    if (not log) == (evidence_file is None):
         raise typer.BadParameter(
             "give --log URL|DIR to look at a log, or --evidence FILE to judge a file offline"
         )
@@ -183,7 +182,7 @@ def consistency(
 
         if evidence_file is not None:
             return judge_file(str(evidence_file), _read(evidence_file), _policy(policy))
-        assert log is not None
+        assert log
         about["policy"] = policy.read_bytes()
         earlier = None if since is None else (str(since), _read(since, 1 << 20))
         trusted = _policy(policy)
@@ -194,32 +193,15 @@ def consistency(
     _run("consistency", as_json, work, about)
 
 
-@app.command()
-def audit(
-    policy: PolicyOption,
-    log: LogOption,
-    since: Annotated[
-        int, typer.Option("--from", metavar="SIZE", min=0, help="Entries below this were audited before.")
-    ] = 0,
-    jobs: JobsOption = JOBS,
-    as_json: JsonOption = False,
-    lang: LangOption = "en",
-    state: StateOption = None,
-) -> None:
-    """Replay the whole log: every entry, every tile, every index root, every rule."""
-
-    def work() -> Outcome:
-        from verifier_cli.audit import audit_command
-
-        trusted = _policy(policy)
-        with Progress(as_json) as progress, closing(_log(log)) as source:
-            return audit_command(source, trusted, _now(), since, jobs, state, progress)
-
-    _run("audit", as_json, work, {"policy": policy, "log": log})
+app.command()(audit)
 
 
 app.command()(promise)
+
+
 app.command()(stats)
+
+
 app.command()(watch)
 
 
@@ -233,14 +215,15 @@ def show_entry(
         Path | None, typer.Option("--policy", metavar="FILE", help="Needed with INDEX.", show_default=False)
     ] = None,
     log: Annotated[
-        str | None, typer.Option("--log", metavar="URL|DIR", help="Needed with INDEX.", show_default=False)
+        list[str] | None,
+        typer.Option("--log", metavar="URL|DIR|TAR", help="Needed with INDEX.", show_default=False),
     ] = None,
     as_json: JsonOption = False,
     lang: LangOption = "en",
 ) -> None:
     """An entry in words: by its index in the log, or out of a receipt, evidence or entry file."""
     index = int(what) if re.fullmatch("0|[1-9][0-9]{0,18}", what, re.ASCII) else None
-    if index is not None and (policy is None or log is None):
+    if index is not None and (policy is None or not log):
         raise typer.BadParameter("an INDEX needs --policy FILE and --log URL|DIR as well")
 
     def work() -> Outcome:
@@ -248,7 +231,7 @@ def show_entry(
 
         if index is None:
             return show_file(_read(Path(what)), lang)
-        assert policy is not None and log is not None
+        assert policy is not None and log
         trusted = _policy(policy)
         with closing(_log(log)) as source:
             return show_index(source, trusted, index, _now(), lang)
@@ -294,8 +277,8 @@ def _policy(path: Path) -> Policy:
     return parse_policy(read_limited(path, MAX_POLICY))
 
 
-def _log(where: str, progress: Progress | None = None) -> ClosableLog:
-    return open_log(where, None if progress is None else progress.reading)
+def _log(where: str | list[str], progress: Progress | None = None) -> ClosableLog:
+    return open_log(where, None if progress is None else progress.reading, warn)
 
 
 def _claims(text: str) -> tuple[str, ...]:

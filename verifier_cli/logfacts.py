@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ledger.client.mirrors import Mirrors
 from ledger.client.view import View
 from ledger.core.encoding import b64encode
 from ledger.core.policy import Opened, Policy
@@ -20,7 +21,9 @@ NO_AUDITOR_FOLDER = (
 
 def log_facts(view: View) -> dict[str, Any]:
     """For JSON."""
-    return checkpoint_facts(view.opened, view.policy) | {"read_from": view.log.where}
+    facts = checkpoint_facts(view.opened, view.policy) | {"read_from": view.log.where}
+    # Of several copies: those that did not give the right files.
+    return facts | {"left_aside": view.log.complaints} if isinstance(view.log, Mirrors) else facts
 
 
 def checkpoint_facts(opened: Opened, policy: Policy) -> dict[str, Any]:

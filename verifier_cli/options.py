@@ -11,9 +11,12 @@ PolicyOption = Annotated[
     typer.Option("--policy", metavar="FILE", help="Whom you trust: a tlog-policy file.", show_default=False),
 ]
 LogOption = Annotated[
-    str,
+    list[str],
     typer.Option(
-        "--log", metavar="URL|DIR", help="The published log: its URL, or a folder.", show_default=False
+        "--log",
+        metavar="URL|DIR|TAR",
+        help="The published log: its URL, a folder, or a tar of it; again for each further copy of it.",
+        show_default=False,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]

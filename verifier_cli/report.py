@@ -111,6 +111,11 @@ def show(outcome: Outcome, as_json: bool) -> None:
     print_lines(out if good else console(error=True), lines)
 
 
+def warn(text: str) -> None:
+    """Say at once, on stderr, what is not good and does not end the command."""
+    print_lines(console(error=True), [Line(text, "warn")])
+
+
 class Progress:
     """A bar on stderr while something long runs; nothing when stderr is no terminal or JSON is asked for."""
 

@@ -33,12 +33,12 @@ def _statement(log: LogFactory, of: TestSource, /, **changes: Any) -> bytes:
         **before.statement,
         **changes,
     }
-    outer = changes.pop("outer", (payload["source"], payload["version"]))
+    source, version = changes.pop("outer", (payload["source"], payload["version"]))
     payload.pop("outer", None)
     if payload["version"] == 0:
         payload.pop("prev")
     jws = sign_jws(payload, TYP, log.registrar).encode()
-    return Registry(*outer, jws).encode()
+    return Registry(source, version, jws).encode()
 
 
 def _root(log: LogFactory, **changes: Any) -> int:
@@ -50,7 +50,14 @@ def _root(log: LogFactory, **changes: Any) -> int:
 
 
 def _record(log: LogFactory, **changes: Any) -> int:
-    fields = {"source": 1, "day": DAY, "seal": 0, "activity": 1, "label": seed("x"), "commitment": bytes(32)}
+    fields: dict[str, Any] = {
+        "source": 1,
+        "day": DAY,
+        "seal": 0,
+        "activity": 1,
+        "label": seed("x"),
+        "commitment": bytes(32),
+    }
     return log.append(sign_record(log.origin, log.sources[0].key, **(fields | changes)))
 
 
