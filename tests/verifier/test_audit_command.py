@@ -178,6 +178,16 @@ def _process(folder: Path, url: str, *more: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+def _wait_until_idle(pid: int) -> None:
+    """Until it uses no processor for a second: all that it was given is replayed."""
+    used, since = "", time.monotonic()
+    while time.monotonic() - since < 1:
+        ticks = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+        if str(ticks) != used:
+            used, since = str(ticks), time.monotonic()
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_says_how_to_go_on_and_the_next_run_does(
     files: Path, log: LogFactory, server: LogServer, how: signal.Signals
@@ -194,7 +204,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_the_next_run_does(
     server.wrong[path] = held
     process = _process(files, server.url)
     assert asked.wait(30)
-    time.sleep(1.5)  # the parts before it are read by now, and being replayed
+    _wait_until_idle(process.pid)
     process.send_signal(how)
     release.set()
     out, err = process.communicate(timeout=60)
