@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ledger.core.encoding import format_date
@@ -9,6 +10,7 @@ from ledger.core.statements import SourceVersion
 from verifier_cli.logfacts import NO_AUDITOR, NO_AUDITOR_FOLDER, log_facts, log_line
 from verifier_cli.lookup import Access, claims_of
 from verifier_cli.outcome import Line
+from verifier_cli.sourcewords import STATUS, name_of, retired_on, source_in_words, suspect_from
 from verifier_cli.words import (
     access_in_words,
     day_in_words,
@@ -58,7 +60,7 @@ def mine_result(found: Lookup, lang: str) -> dict[str, Any]:
             "details_refuted": states.count("refuted"),
             "streams_checked": len(found.streams),
         },
-        "sources": [_source(found, versions[-1], lang) for versions in found.whole.register.sources.values()],
+        "sources": [_source(found, versions, lang) for versions in found.whole.register.sources.values()],
         "missing_streams": [
             {
                 "source": gap.source,
@@ -81,12 +83,17 @@ def _month(seal: int) -> str | None:
     return month_in_words(seal) if seal else None
 
 
-def _source(found: Lookup, version: SourceVersion, lang: str) -> dict[str, Any]:
+def _source(found: Lookup, versions: Sequence[SourceVersion], lang: str) -> dict[str, Any]:
+    version = versions[-1]
+    retired, suspect = retired_on(versions), suspect_from(versions)
     return {
         "source": version.source,
         "department": in_language(version.department, lang),
         "system": in_language(version.system, lang),
         "status": version.status,
+        "retired": None if retired is None else format_date(retired),
+        "suspect_from": None if suspect is None else format_date(suspect),
+        "notes": source_in_words(versions, lang),
         "contact": version.contact,
         "complaint": version.complaint,
         "key_service": version.key_service,
@@ -154,16 +161,17 @@ def mine_lines(found: Lookup, lang: str) -> list[Line]:
     without, unasked = [], []
     for source, versions in found.whole.register.sources.items():
         accesses, version = _of(found, source), versions[-1]
-        name = f"{in_language(version.department, lang)} · {in_language(version.system, lang)}"
+        status = STATUS[version.status]
+        name = name_of(version, lang) + (f" ({status})" if status else "")
         if not accesses:
             if source in found.asked:
                 without.append(name)
             else:
                 unasked.append(f"{name} (it knows people by: {', '.join(sorted(version.schemes))})")
             continue
-        status = "" if version.status == "active" else f" ({version.status})"
         count = f"{len(accesses)} access{'es' * (len(accesses) != 1)}"
-        lines += [Line(), Line(f"{name}{status}: {count}", "source")]
+        lines += [Line(), Line(f"{name}: {count}", "source")]
+        lines += [Line(said, "warn", 2) for said in source_in_words(versions, lang)]
         for access in accesses:
             lines += _access_lines(access, lang)
         lines += [
@@ -218,7 +226,11 @@ def _access_lines(access: Access, lang: str) -> list[Line]:
             lines.append(Line(_STATES[access.state], "warn", 4))
     if access.suspect:
         lines.append(
-            Line("Suspect: dated on or after the day from which this source's key is revoked.", "warn", 4)
+            Line(
+                "Suspect: dated on or after the day from which others may have had the key of this system.",
+                "warn",
+                4,
+            )
         )
     sealed = f", sealed until {month_in_words(record.seal)}" if record.seal else ""
     lines.append(Line(f"entry {access.index}{sealed}", "quiet", 4))

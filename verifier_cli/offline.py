@@ -76,8 +76,12 @@ def _notes(checked: CheckedEvidence) -> list[str]:
     if checked.next_version is None:
         return []
     changed = checked.next_version
-    look = f"look up whether it was revoked: glassbook-verify show {changed}"
-    return [f"The source's registration changed later, at entry {changed}; {look}."]
+    note = (
+        f"The source's registration changed after this record, at entry {changed}, and this file does not tell how."
+        " Look up there, and in versions after it, whether it was revoked, by which the record may be suspect:"
+        f" glassbook-verify show {changed} --policy FILE --log URL|DIR"
+    )
+    return [note]
 
 
 def _source(checked: CheckedEvidence, lang: str) -> dict[str, Any]:

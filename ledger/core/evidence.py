@@ -258,5 +258,5 @@ def _source_step(source: SourceVersion, following: int | None) -> Step:
         )
     return Step(
         "The source was registered so",
-        f"{what}. The registration changed later, at entry {following}: look there whether it was a revocation.",
+        f"{what}. The registration changed later, at entry {following}: whether it was revoked has to be looked up.",
     )

@@ -46,6 +46,13 @@ def find_registration(view: View, key: bytes, outbox: Outbox) -> Registration:
         if versions[-1].key == key:
             break
     else:
+        for source, versions in register.sources.items():
+            if key in [version.key for version in versions]:
+                raise CannotGoOn(
+                    "register",
+                    f"names another key for source {source} since entry {versions[-1].index}, and this department's is "
+                    "an older one; put the file of the new key where department.toml says",
+                )
         raise CannotGoOn(
             "register",
             "holds no source with this department's key; hand statement.json to the registrar, who runs: "

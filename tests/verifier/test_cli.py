@@ -113,10 +113,14 @@ def test_the_json_of_each_command_keeps_its_shape(run: Run, files: Path, log: Lo
 
     from ledger.client.folderlog import FolderLog
     from ledger.client.view import View
+    from ledger.core.merkle import leaf_hash
+    from ledger.core.promise import Promise, sign_promise
     from ledger.core.receipt import format_receipt
 
     view = View.open(FolderLog(files / "public"), log.policy(), NOW)
     (files / "r.receipt.json").write_bytes(format_receipt(view.receipt(3)))
+    promised = Promise(log.origin, leaf_hash(log.entries[3]), NOW)
+    (files / "a.promise").write_bytes(sign_promise(promised, log.ledger_key))
     common = ("--policy", "policy.txt", "--log", "public", "--json")
     shapes = {
         "receipt": run("receipt", "r.receipt.json", "--policy", "policy.txt", "--json"),
@@ -124,6 +128,7 @@ def test_the_json_of_each_command_keeps_its_shape(run: Run, files: Path, log: Lo
         "consistency": run("consistency", *common, "--state", "seen"),
         "audit": run("audit", *common),
         "show": run("show", 8, *common),
+        "promise": run("promise", "a.promise", *common),
     }
     found = {command: _shape(ran.json) for command, ran in shapes.items()}
     snapshot = Path(__file__).parent / "json_shapes.json"
