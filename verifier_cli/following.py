@@ -26,7 +26,7 @@ from pathlib import Path
 
 from ledger.client.openlog import open_log
 from ledger.client.publiclog import PublicLog
-from ledger.core.errors import GlassbookError, Malformed
+from ledger.core.errors import GlassbookError, Malformed, ProofRefuted
 from ledger.core.replay import Replay, Violation
 from ledger.files import FileRefused
 from verifier_cli.auditfile import AuditFile
@@ -39,10 +39,11 @@ from verifier_cli.witnessfile import Asked, WitnessFile
 
 AHEAD = "ahead"
 CLOCK = "clock"
+COPY = "copy"
 UNREADABLE = "unreadable"
 UNSAVED = "unsaved"
 PASSING = (AHEAD, CLOCK, UNREADABLE, UNSAVED)
-"""Kinds of alarm that end with the next checkpoint that is audited whole."""
+"""Kinds of alarm that end with the next checkpoint that is audited whole; `COPY` with the next files that are right."""
 
 AHEAD_KINDS = frozenset({"day-in-future"})
 """What `ledger.core.entries.check_time` finds: it says as much of this clock as of the log."""
@@ -108,16 +109,18 @@ class Follower:
             kind, text = UNREADABLE, f"a fault in this program ({where}); please report it"
             answer = _not_now("this auditor failed; nothing was cosigned", 5)
         else:
-            self._alarms.end(self.origin, PASSING)
+            if isinstance(finding, Audited):
+                self._alarms.end(self.origin, PASSING)
             return finding
-        # In memory may be more than was saved, and what must never be.
+        # In memory may be more than was saved, and what must never be; and signatures may still be under way.
         self._replay = None
+        self._stop_reading()
         self._alarms.raise_(self.origin, kind, text)
         return answer
 
     def close(self) -> None:
         """Let go of the log, the processes and the file."""
-        self._reader.close()
+        self._stop_reading()
         self._resources.close()
 
     def _follow(self, request: Request, stop: threading.Event) -> Finding:
@@ -137,11 +140,7 @@ class Follower:
             if finding is not None:
                 return finding
         if (replay.size, replay.frontier.root()) != (checkpoint.size, checkpoint.root):
-            found = self._forked(request, asked)
-            if found is None:
-                text = f"the entries audited do not lead to the root signed for size {checkpoint.size}"
-                raise _Refused(_not_now(text, 2), UNREADABLE, text)
-            return found
+            return self._contradicted(request, asked)
         return Audited(checkpoint.size, checkpoint.root, replay.newest, replay.register.charter)
 
     def _advance(
@@ -164,14 +163,17 @@ class Follower:
             self._file.check_in_place()
             self._audit_file().save(replay)
 
-        found = self._auditor().advance(replay, request.checkpoint, save=save, stop=stop)
-        if found.summary is None or found.of_copy:
-            return self._unread(found, request, asked)
-        ahead, broken = _parted(replay.violations)
+        try:
+            found = self._auditor().advance(replay, request.checkpoint, save=save, stop=stop)
+        except ProofRefuted:
+            # What was audited is not how this tree begins.
+            return self._contradicted(request, asked)
+        ahead, broken = _parted(found.of_log)
         if broken:
             return self._condemn(request, broken)
         if ahead:
             raise _ahead(ahead[0])
+        self._look_at_copy(found)
         return None
 
     def _condemn(self, request: Request, violations: Sequence[Violation]) -> Answer:
@@ -180,32 +182,37 @@ class Follower:
         text = f"entry {first.index} breaks docs/formats.md {first.rule} ({first.kind}): {first.detail}"
         if more:
             text += f"; and {more} more"
-        path = keep_violations(self._file.path.parent, self._log(), request, violations)
+        assert self._replay is not None
+        path = keep_violations(self._file.path.parent, self._log(), request, violations, self._replay)
         # Before anything is answered: the refusal outlasts this process.
         self._file.put_alarm(self.origin, VIOLATION, text, int(self._clock()), path)
         self._alarms.raise_(self.origin, VIOLATION, text, path)
+        self._replay = None
         return Answer(422, f"{text}\n")
 
-    def _unread(self, found: Advanced, request: Request, asked: Asked | None) -> Finding:
-        """The entries read are not those of the signed tree: this copy's doing, unless the log signed two trees."""
-        self._replay = None
-        if asked is not None and asked.note != request.note:
-            fork = self._forked(request, asked)
-            if fork is not None:
-                return fork
-        what = found.of_copy[0] if found.of_copy else None
-        why = f"entry {what.index}: {what.detail}" if what else "it was not whole"
-        raise _Refused(
-            _not_now("this auditor did not find the entries that were signed; nothing was cosigned", 2),
-            UNREADABLE,
-            f"{self._log().where} does not hold what the log signed: {why}",
-        )
+    def _look_at_copy(self, found: Advanced) -> None:
+        """What the copy read does not hold as it was signed: no cosignature if it is an entry, and an alarm."""
+        if not found.of_copy:
+            self._alarms.end(self.origin, (COPY,))
+            return
+        first = found.of_copy[0]
+        text = f"{self._log().where} does not hold what the log signed: {first.detail} (entry {first.index})"
+        if found.summary is None:
+            answer = _not_now(
+                "this auditor did not find the entries that were signed; nothing was cosigned", 2
+            )
+            raise _Refused(answer, COPY, text)
+        # Every entry was there all the same: a tile that is false is not the log's word on any of them.
+        self._alarms.raise_(self.origin, COPY, text)
 
-    def _forked(self, request: Request, asked: Asked | None) -> Answer | None:
-        """Evidence and alarm if this checkpoint and the one audited under cannot both be true; else None."""
+    def _contradicted(self, request: Request, asked: Asked | None) -> Answer:
+        """The tree under this checkpoint does not continue what was audited: a fork, when that can be shown."""
         fork = None if asked is None else fork_between(self._log(), asked.note, request.note)
         if fork is None:
-            return None
+            text = f"the tree signed for size {request.checkpoint.size} does not continue the entries audited"
+            raise _Refused(_not_now(text, 2), UNREADABLE, text)
+        # In memory nothing is amiss, but the engine has stopped in the middle.
+        self._replay = None
         if self._alarms.due(self.origin, FORK, fork.what):
             self._alarms.raise_(self.origin, FORK, fork.what, keep_fork(self._file.path.parent, fork))
         return Answer(409, f"{fork.what}\n")
@@ -226,8 +233,7 @@ class Follower:
         """The log where its operator says now that it is. Raises Unreachable when it is not there."""
         places = self._file.places(self.origin)
         if self._reading is None or self._reading[0] != places:
-            self._reading = None
-            self._reader.close()
+            self._stop_reading()
             if not places:
                 raise Malformed(
                     self.origin, "this auditor was not told where to read it; its operator adds --log"
@@ -236,6 +242,10 @@ class Follower:
             auditor = self._reader.enter_context(Auditor(log, self.origin, self._jobs))
             self._reading = (places, log, auditor)
         return self._reading
+
+    def _stop_reading(self) -> None:
+        self._reading = None
+        self._reader.close()
 
     def _log(self) -> PublicLog:
         return self._open()[1]

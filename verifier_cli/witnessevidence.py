@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from ledger.client.publiclog import PublicLog
-from ledger.core.errors import Fork, ProofRefuted, RuleBroken
+from ledger.core.errors import Fork, ProofRefuted
 from ledger.core.note import parse_note
 from ledger.core.policy import Opened
-from ledger.core.replay import Violation
+from ledger.core.replay import Replay, Violation
 from verifier_cli.cosigning import Request
 from verifier_cli.forks import shown
 from verifier_cli.outcome import write_refutation
 from verifier_cli.submission import parse_head
+from verifier_cli.violation import Collector
+
+MOST_KEPT = 10
+"""Violations of one step that get a file each."""
 
 
 def fork_between(log: PublicLog | None, seen: bytes, new: bytes) -> Fork | None:
@@ -41,16 +44,15 @@ def keep_fork(folder: Path, fork: Fork) -> str | None:
 
 
 def keep_violations(
-    folder: Path, log: PublicLog, request: Request, violations: Sequence[Violation]
+    folder: Path, log: PublicLog, request: Request, violations: Sequence[Violation], replay: Replay
 ) -> str | None:
-    """Write to a file in `folder` which rules the log broke, under the checkpoint that it signed; its path."""
-    error = RuleBroken(
-        f"log {request.checkpoint.origin}",
-        f"entry {violations[0].index}: {violations[0].detail}",
-        checkpoint=request.note,
-        violations=[asdict(violation) for violation in violations],
-    )
-    return write_refutation("witness", error, folder=folder)
+    """Write the first rules that the log broke to files in `folder`; the path of the first.
+
+    `glassbook-verify violation` judges them. `replay` is the audit that found them.
+    """
+    collector = Collector(log, request.note, replay)
+    paths = [collector.write(violation, folder) for violation in violations[:MOST_KEPT]]
+    return next((path for path in paths if path is not None), None)
 
 
 def _opened(note: bytes) -> Opened:
