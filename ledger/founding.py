@@ -54,6 +54,7 @@ batch = 10000
 [publisher]
 listen = {publisher}
 refresh_s = 300
+witness_wait_ms = 200
 """
 
 

@@ -17,6 +17,7 @@
     [publisher]
     listen = "127.0.0.1:8102"
     refresh_s = 300                              # an idle log's checkpoint is cosigned anew after this long
+    witness_wait_ms = 200                        # with a quorum, how long the other witnesses are still waited for
 
 Every member has the default shown, but `origin`, which has none.  An unknown member is refused.
 """
@@ -64,6 +65,7 @@ class Settings:
     batch: int
     publisher_listen: Listen
     refresh_s: int
+    witness_wait_ms: int
 
     @property
     def keys(self) -> Path:
@@ -116,6 +118,7 @@ def parse_settings(data: bytes, home: Path) -> Settings:
         batch=sequencer.number("batch", 10_000, 1, 100_000),
         publisher_listen=publisher.listen("127.0.0.1:8102"),
         refresh_s=publisher.number("refresh_s", 300, 1, 600),
+        witness_wait_ms=publisher.number("witness_wait_ms", 200, 0, 5_000),
     )
     for members in (ledger, sequencer, publisher, top):
         members.done()

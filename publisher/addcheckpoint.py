@@ -211,7 +211,7 @@ def _named_size(response: httpx.Response, body: bytes) -> int | None:
 
 _REFUSALS = {
     400: "cannot read what this publisher sends",
-    403: "does not know the log's key; give the witness's operator the log's vkeys",
+    403: "does not accept the log's signatures; give the witness's operator both vkeys of the log",
     404: "does not know this log, or is not at this address; its operator adds the log by its vkey",
     409: "says that this log has another root at that size than it cosigned",
     422: "will not cosign this checkpoint; its operator can say which rule it breaks",

@@ -14,18 +14,18 @@ from typing import Annotated
 import structlog
 import typer
 
-from ledger.core.entries import Registry, decode_entry
 from ledger.core.errors import GlassbookError
 from ledger.core.keys import MLDSA44PrivateKey
 from ledger.core.note import ED25519, VerifierKey, parse_vkey
-from ledger.core.registry import Register
+from ledger.core.policy import parse_policy
+from ledger.core.statements import Charter
 from ledger.files import FileRefused, read_limited, read_private, write_atomic
 from ledger.keyfiles import LOG_ED25519, LOG_MLDSA44, ask_passphrase, read_ed25519, read_key, read_passphrase
 from ledger.logs import configure_logs
 from ledger.memory import settle_memory
 from ledger.settings import Settings, SettingsRefused, read_settings
 from ledger.store import Store, StoreBusy, StoreUnusable
-from ledger.store.log import read_entries
+from ledger.store.charter import read_charter
 from publisher.loop import publish_until
 from publisher.policy import MAX_POLICY, PolicyFile, PolicyRefused, add_witness
 from publisher.published import Published
@@ -62,6 +62,7 @@ def run(
         passphrase = read_passphrase(passphrase_file) if passphrase_file else None
         signer = read_signer(settings, passphrase)
         store = Store.open(settings.database)
+        check_keys(signer, read_charter(store, settings.origin))
         bound = listen(settings)
     except Faults as error:
         raise _stop(str(error)) from None
@@ -90,7 +91,7 @@ def add(
         settings = read_settings(home)
         store = Store.open(settings.database)
         try:
-            log, log_mldsa = log_vkeys(store, settings.origin)
+            log, log_mldsa = log_vkeys(read_charter(store, settings.origin))
         finally:
             store.close()
         path = settings.policy
@@ -100,27 +101,28 @@ def add(
     except Faults as error:
         raise _stop(str(error)) from None
     print(f"{path}: {name} is {vkey.split('+')[0]}{', an auditor' if auditor else ''}; quorum: all of them")
-    if "# auditor" not in new:
-        print("No auditor stands behind the index yet: readers are told so.")
+    if parse_policy(new).auditor_in_quorum:
+        print("Nothing is published that an auditor has not checked: lists of accesses are proved complete.")
+    else:
+        print(
+            "No auditor stands behind the index yet, and readers are told so: that nothing is missing in a list rests"
+            " on the log alone. Add one: glassbook witness add VKEY URL --auditor"
+        )
 
 
-def log_vkeys(store: Store, origin: str) -> tuple[VerifierKey, VerifierKey]:
-    """The log's Ed25519 and ML-DSA-44 keys, as the charter at leaf 0 states them.
-
-    Raises StoreUnusable when there is no charter, StoreBusy.
-    """
-    register = Register(origin)
-    try:
-        with store.read() as db:
-            (raw,) = read_entries(db, 0, 1)
-        if not isinstance(decode_entry(raw), Registry):
-            raise StoreUnusable("leaf 0 of the database is no charter")
-        register.add(0, raw)
-    except (GlassbookError, LookupError) as error:
-        raise StoreUnusable(f"the charter at leaf 0 cannot be used: {error}") from None
-    assert register.charter is not None
-    first, second = sorted(register.charter.log_vkeys, key=lambda vkey: vkey.kind != ED25519)
+def log_vkeys(charter: Charter) -> tuple[VerifierKey, VerifierKey]:
+    """The log's Ed25519 and ML-DSA-44 keys, as its charter states them."""
+    first, second = sorted(charter.log_vkeys, key=lambda vkey: vkey.kind != ED25519)
     return first, second
+
+
+def check_keys(signer: LogSigner, charter: Charter) -> None:
+    """Raise FileRefused unless these are the keys that the charter states."""
+    if signer.vkeys != log_vkeys(charter):
+        raise FileRefused(
+            "the log's keys in keys/ are not those that its charter states; bring the right ones back: a log keeps its"
+            " keys"
+        )
 
 
 def read_signer(settings: Settings, passphrase: bytes | None) -> LogSigner:
@@ -165,6 +167,7 @@ def publish_and_serve(settings: Settings, signer: LogSigner, store: Store, bound
         policy_file,
         published,
         refresh_s=settings.refresh_s,
+        witness_wait_s=settings.witness_wait_ms / 1000,
     )
     site = Site(
         store,
@@ -208,8 +211,8 @@ def publish_and_serve(settings: Settings, signer: LogSigner, store: Store, bound
         server.run(sockets=[bound])
     finally:
         stop.set()
-        threads[0].join()
         publisher.close()
+        threads[0].join()
 
 
 def _stop(text: str) -> typer.Exit:

@@ -22,6 +22,8 @@ import typer
 
 import publisher.cli  # noqa: F401  what it starts: without the extra this is missing, and `glassbook up` says so
 from ledger.settings import SettingsRefused, read_settings
+from ledger.store import Store, StoreBusy, StoreUnusable
+from ledger.store.charter import read_charter
 
 SETTLED_SECONDS = 5.0
 """A part that ran for less than this and failed is not started again."""
@@ -57,7 +59,13 @@ def up(
     """Run ledger, sequencer and publisher of one log until SIGINT or SIGTERM."""
     try:
         settings = read_settings(home)
-    except SettingsRefused as error:
+        # Here, and not in three parts one after another: settings of another log, or a database of another.
+        store = Store.open(settings.database)
+        try:
+            read_charter(store, settings.origin)
+        finally:
+            store.close()
+    except (SettingsRefused, StoreUnusable, StoreBusy) as error:
         _say(str(error))
         raise typer.Exit(3) from None
     _say(f"log       {settings.origin}")
