@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,9 @@ Say = Callable[[str], None]
 
 LISTED: Final = 10_000
 """Events of each kind that the JSON lists: a log may have millions, and all are counted."""
+
+_REASONS: Final = 10
+"""Reasons told at the end with their counts."""
 
 
 @dataclass(slots=True)
@@ -34,6 +38,7 @@ class Result:
     nobody: list[dict[str, Any]] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
     left_off: int = 0
+    reasons: Counter[tuple[Fate, str]] = field(default_factory=Counter)
     unfinished: CannotGoOn | None = None
     unread: int = 0
 
@@ -41,6 +46,8 @@ class Result:
         """Count one event, and show it where it is to be shown; `before`: it had been recorded by an earlier import."""
         self.summary.count(outcome, before)
         self.unread += outcome.unread
+        if outcome.reason and (len(self.reasons) < LISTED or (outcome.fate, outcome.reason) in self.reasons):
+            self.reasons[outcome.fate, outcome.reason] += 1
         if outcome.fate is Fate.REJECTED:
             self._list(self.rejected, _placed(outcome))
             if not self.as_json:
@@ -107,6 +114,11 @@ class Result:
             )
         if len(summary.by_file) > 1:
             lines += [_of_file(file, counts) for file, counts in summary.by_file.items()]
+        if summary.events > 1:
+            lines += [
+                f"  {count} {fate.value}: {reason}"
+                for (fate, reason), count in self.reasons.most_common(_REASONS)
+            ]
         if not self.dry_run and summary.records:
             lines.append("Next: glassbook department send --wait")
         return "\n".join(lines)

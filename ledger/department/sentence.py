@@ -8,15 +8,16 @@ from ledger.core.encoding import format_date
 from ledger.core.statements import Activity
 from ledger.department.access import Access
 
+# By the last word of the action's IRI: what was done, and what was tried.
 _DONE = {
-    "Consult": "looked at your data",
-    "Query": "searched for you",
-    "Disclose": "gave your data to someone else",
-    "Collect": "wrote down new data about you",
-    "Alter": "changed your data",
-    "Erase": "deleted data about you",
-    "Combine": "combined your data with other data",
-    "Use": "used your data",
+    "Consult": ("looked at your data", "look at your data"),
+    "Query": ("searched for you", "search for you"),
+    "Disclose": ("gave your data to someone else", "give your data to someone else"),
+    "Collect": ("wrote down new data about you", "write down new data about you"),
+    "Alter": ("changed your data", "change your data"),
+    "Erase": ("deleted data about you", "delete data about you"),
+    "Combine": ("combined your data with other data", "combine your data with other data"),
+    "Use": ("used your data", "use your data"),
 }
 
 
@@ -33,11 +34,10 @@ def sentence(access: Access, activity: Activity | None = None) -> str:
         who = f"the program {who}"
     details = ", ".join(str(actor[name]) for name in ("role", "unit") if actor.get(name))
     behalf = f" for {actor['on_behalf_of']}" if actor.get("on_behalf_of") else ""
-    outcome = str(event.get("outcome", ""))
-    tried = "tried and failed: " if outcome.endswith("failure") else ""
+    text = f"On {format_date(access.day)} {who}{f' ({details})' if details else ''}{behalf} "
     term = str(event.get("action", "")).rpartition("#")[2]
-    done = _DONE.get(term, f"did something with your data ({term})")
-    text = f"On {format_date(access.day)} {who}{f' ({details})' if details else ''}{behalf} {tried}{done}"
+    done, deed = _DONE.get(term, (f"did something with your data ({term})", f"do something ({term})"))
+    text += f"tried in vain to {deed}" if str(event.get("outcome", "")).endswith("failure") else done
     touched = ", ".join(map(str, _list(claims, "data", "fields")))
     text += f": {touched}." if touched else "."
     if claims.get("recipient"):

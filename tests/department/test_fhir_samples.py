@@ -11,6 +11,7 @@ from ledger.department.importers.fhir import read_fhir
 from ledger.department.mapping import Mapping, default_mapping, parse_mapping
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "data"
+FHIR = ("hl7-fhir", "ihe-balp", "fhir-server-bundles")
 
 RECORDED, NOBODY, REJECTED = Fate.RECORDED, Fate.NOT_ABOUT_A_PERSON, Fate.REJECTED
 
@@ -72,7 +73,7 @@ def only_access(name: str) -> dict[str, dict[str, object]]:
 
 
 def test_table_lacks_no_sample_file() -> None:
-    files = {str(p.relative_to(SAMPLES)) for p in SAMPLES.rglob("*.json")}
+    files = {str(p.relative_to(SAMPLES)) for folder in FHIR for p in (SAMPLES / folder).rglob("*.json")}
     assert files == set(ONE_EVENT)
 
 
@@ -110,7 +111,7 @@ def test_occurred_period_gives_the_moment_of_a_pre_final_r5_event() -> None:
 
 def test_summary_of_all_samples_does_not_add_up() -> None:
     summary = Summary()
-    for path in sorted(SAMPLES.rglob("*.json*")):
+    for path in sorted(path for folder in FHIR for path in (SAMPLES / folder).rglob("*.json*")):
         for outcome in read_fhir(path, default_mapping()):
             summary.count(outcome)
     assert summary.as_json() == {

@@ -36,6 +36,7 @@ _EVENTS: Final = ("spans", "logRecords", "logs")
 _PRINTED: Final = ("trace_id", "span_id", "attributes")
 
 _HEX: Final = re.compile(r"[0-9a-fA-F]*")
+_LINE: Final = re.compile(r"line [0-9]+")
 _NANOS: Final = re.compile(r"[0-9]{1,19}")
 _DEEPEST: Final = 32
 
@@ -110,7 +111,8 @@ def _each(
     value: dict[str, Any], name: str, position: str
 ) -> Iterator[tuple[str, dict[str, Any] | Malformed]]:
     items = value.get(name, [])
-    at = name if position == "$" else f"{position}.{name}" if position[:1] == "r" else f"{position}: {name}"
+    of_line = _LINE.fullmatch(position)
+    at = name if position == "$" else f"{position}: {name}" if of_line else f"{position}.{name}"
     if not isinstance(items, list):
         yield at, Malformed("", "is no array where OTLP has one")
         return

@@ -65,9 +65,11 @@ def accesses_of(record: Record, mapping: FieldMapping) -> tuple[Access, ...]:
 
 def _persons(record: Record, mapping: FieldMapping) -> dict[str, str]:
     """Each subject once, with the text of the log that led to it."""
+    looked = False
     for rule in mapping.subjects:
         if not holds(rule.where, record):
             continue
+        looked = True
         texts = rule.value.texts(record)
         if texts:
             found: dict[str, str] = {}
@@ -81,9 +83,10 @@ def _persons(record: Record, mapping: FieldMapping) -> dict[str, str]:
             raise Malformed(
                 where, f"{_EMPTY}; if such events are about nobody, say so in [subject] or [[nobody]]"
             )
+    what = _EMPTY if looked else _NO_RULE
     if mapping.otherwise == "nobody":
-        raise _Nobody(_NO_RULE)
-    raise Malformed("", f'{_NO_RULE}; add one, or say `otherwise` = "nobody" in [subject]')
+        raise _Nobody(what)
+    raise Malformed("", f'{what}; add a rule for it, a [[nobody]], or `otherwise` = "nobody" in [subject]')
 
 
 def _subject(text: str, rule: SubjectRule, record: Record, mapping: FieldMapping) -> str:
