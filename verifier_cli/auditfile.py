@@ -270,16 +270,27 @@ class _SavedRows:
 
     def buckets(self, prefixes: Sequence[int], bits: int) -> Iterable[Sequence[Row]]:
         """See `IndexRows`."""
-        recent = self._recent.buckets(prefixes, bits)
-        if not self._on_disk:
-            return recent
-        return map(_merged, self._stored(prefixes), recent)
+        return [list(ROW.iter_unpack(data)) if data else () for data in self.packed(prefixes, bits)]
 
     def add(self, rows: Sequence[Row]) -> None:
         """See `IndexRows`."""
         self._recent.add(rows)
         self._recent_labels += len(rows)
         self._unsaved.append(b"".join([ROW.pack(*row) for row in rows]))
+
+    def packed(self, prefixes: Sequence[int], bits: int) -> Iterable[bytes | None]:
+        """See `PackedRows`."""
+        recent = self._recent.packed(prefixes, bits)
+        return map(_merged, self._stored(prefixes), recent) if self._on_disk else recent
+
+    def replace(self, prefixes: Sequence[int], buckets: Sequence[bytes], fresh: Sequence[bytes]) -> None:
+        """See `PackedRows`."""
+        if self._on_disk:
+            self._recent.add([ROW.unpack(row) for row in fresh])
+        else:
+            self._recent.replace(prefixes, buckets, fresh)
+        self._recent_labels += len(fresh)
+        self._unsaved.append(b"".join(fresh))
 
     def read(self, tree: PrefixTree) -> None:
         """Load the recent labels, and the tree from the hashes of all buckets."""
@@ -320,33 +331,31 @@ class _SavedRows:
     def _fold(self) -> None:
         """Move the recent labels into the buckets on disk, each rewritten with its newest hash."""
         digests: dict[int, bytes] = {}
-        for (buckets,) in self._db.execute(
+        for (changed,) in self._db.execute(
             "SELECT buckets FROM audit_recent WHERE log = ? ORDER BY size", (self._log,)
         ):
-            digests.update((prefix, digest) for prefix, digest, _ in _BUCKET.iter_unpack(buckets))
+            digests.update((prefix, digest) for prefix, digest, _ in _BUCKET.iter_unpack(changed))
         prefixes = sorted(digests)
-        rows = zip(prefixes, self.buckets(prefixes, self.bits), strict=True)
+        buckets = zip(prefixes, self.packed(prefixes, self.bits), strict=True)
         self._db.executemany(
             "INSERT OR REPLACE INTO audit_bucket VALUES (?, ?, ?, ?)",
-            (
-                (self._log, prefix, digests[prefix], b"".join([ROW.pack(*row) for row in bucket]))
-                for prefix, bucket in rows
-            ),
+            ((self._log, prefix, digests[prefix], bucket) for prefix, bucket in buckets),
         )
         self._db.execute("DELETE FROM audit_recent WHERE log = ?", (self._log,))
         self._folded = True
 
-    def _stored(self, prefixes: Sequence[int]) -> Iterator[Sequence[Row]]:
+    def _stored(self, prefixes: Sequence[int]) -> Iterator[bytes | None]:
         for prefix in prefixes:
             row = self._db.execute(
                 "SELECT labels FROM audit_bucket WHERE log = ? AND prefix = ?", (self._log, prefix)
             ).fetchone()
-            yield list(ROW.iter_unpack(row[0])) if row else ()
+            yield row[0] if row else None
 
 
-def _merged(stored: Sequence[Row], recent: Sequence[Row]) -> Sequence[Row]:
+def _merged(stored: bytes | None, recent: bytes | None) -> bytes | None:
     if stored and recent:
-        return sorted([*stored, *recent])
+        rows = stored + recent
+        return b"".join(sorted([rows[at : at + ROW.size] for at in range(0, len(rows), ROW.size)]))
     return stored or recent
 
 

@@ -223,6 +223,11 @@ def record_index_label(source: int, epoch: int, seal: int, label: bytes) -> byte
     return sha256(_RECORD_LABEL.pack(b"glassbook/v1/record-label\0", source, epoch, seal, label)).digest()
 
 
+def record_label_prefix(source: int, epoch: int, seal: int) -> bytes:
+    """What a record's index label is the hash of, but for the 32-byte label at its end."""
+    return b"glassbook/v1/record-label\0" + _STREAM.pack(source, epoch, seal)
+
+
 def registry_index_label(source: int, version: int) -> bytes:
     """The 32-byte index label of a registry entry (formats.md §5)."""
     return sha256(b"glassbook/v1/registry-label\0" + u32(source) + u32(version)).digest()
@@ -234,6 +239,7 @@ def coverage_index_label(source: int, day: int) -> bytes:
 
 
 _RECORD_LABEL: Final = Struct(">26sIHH32s")
+_STREAM: Final = Struct(">IHH")
 
 
 def index_label(entry: Entry) -> bytes | None:

@@ -15,24 +15,15 @@ with a million labels holds four, so that neither the labels nor most of the has
 """
 
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import repeat
 from struct import Struct
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from ledger.core.errors import Malformed, RuleBroken
-from ledger.core.indexproof import (
-    EMPTY,
-    MAX_DEPTH,
-    ROW,
-    Row,
-    check_index_proof,
-    format_index_proof,
-    leaf_hash,
-    node_hash,
-)
+from ledger.core.errors import Malformed
+from ledger.core.indexproof import EMPTY, ROW, Row, check_index_proof, format_index_proof
+from ledger.core.indexrows import ROW_BYTES, IndexRows, MemoryRows, PackedRows, bucket_hash, merged
 
 __all__ = [
     "EMPTY",
@@ -40,6 +31,7 @@ __all__ = [
     "Bucket",
     "IndexRows",
     "MemoryRows",
+    "PackedRows",
     "PrefixTree",
     "Row",
     "check_index_proof",
@@ -51,66 +43,12 @@ TOP_BITS = 18
 _put_hash = Struct("32s").pack_into  # a third of the time of a slice assignment
 
 
-class IndexRows(Protocol):
-    """The labels, held by whoever owns the storage.
-
-    A reader at an older state (the publisher, who serves proofs under the published index root while the
-    log has already grown) gives rows whose index is below that root's `covers` and no others.
-    """
-
-    def buckets(self, prefixes: Sequence[int], bits: int) -> Iterable[Sequence[Row]]:
-        """For each prefix, in order: the rows whose label begins with these `bits` bits, sorted by label."""
-        ...
-
-    def add(self, rows: Sequence[Row]) -> None:
-        """Keep these rows, sorted by label; none of their labels is stored yet."""
-        ...
-
-
 class Bucket(NamedTuple):
     """What the tree remembers of one bucket: enough to start again without reading a label."""
 
     prefix: int
     hash: bytes
     labels: int
-
-
-class MemoryRows:
-    """All rows in memory, packed: about 75 bytes a label at a million, for audits and for folders."""
-
-    def __init__(self, bits: int = TOP_BITS) -> None:
-        self.bits = bits
-        self._packed: dict[int, bytes] = {}
-
-    def buckets(self, prefixes: Sequence[int], bits: int) -> Iterator[Sequence[Row]]:
-        """See `IndexRows`; `bits` is the number the rows were packed under."""
-        if bits != self.bits:
-            raise ValueError(f"rows are packed under {self.bits} bits, not {bits}")
-        get = self._packed.get
-        unpack = ROW.iter_unpack
-        for prefix in prefixes:
-            data = get(prefix)
-            yield list(unpack(data)) if data else ()
-
-    def add(self, rows: Sequence[Row]) -> None:
-        """See `IndexRows`."""
-        packed, pack, shift = self._packed, ROW.pack, 24 - self.bits
-        for row in rows:
-            prefix = int.from_bytes(row[0][:3], "big") >> shift
-            data = packed.get(prefix)
-            if data is None:
-                packed[prefix] = pack(*row)
-            else:
-                # Packed rows compare as their labels do, so the place is found without unpacking.
-                new = pack(*row)
-                at = 0
-                while at < len(data) and data[at : at + 40] < new:
-                    at += 40
-                packed[prefix] = data[:at] + new + data[at:]
-
-    def __iter__(self) -> Iterator[Row]:
-        for prefix in sorted(self._packed):
-            yield from ROW.iter_unpack(self._packed[prefix])
 
 
 class PrefixTree:
@@ -201,6 +139,68 @@ class PrefixTree:
         self._propagate(touched)
         self._rows.add(fresh)
         return taken
+
+    def insert_packed(self, rows: PackedRows, pairs: list[bytes]) -> list[int]:
+        """As `insert_many`, for many labels at a time: `pairs` are packed (label ‖ u64 index) and get sorted.
+
+        `rows` are those of this tree. Returns the indices of the pairs whose label was taken, in no order.
+        """
+        self.flush()
+        pairs.sort()
+        shift, bits = 24 - self._bits, self._bits
+        prefixes: list[int] = []
+        groups: list[bytes] = []
+        taken: list[bytes] = []
+        last_prefix = -1
+        for pair in pairs:
+            prefix = int.from_bytes(pair[:3], "big") >> shift
+            if prefix != last_prefix:
+                last_prefix = prefix
+                prefixes.append(prefix)
+                groups.append(pair)
+            elif groups[-1][-ROW_BYTES:-8] == pair[:32]:
+                taken.append(pair)
+            else:
+                groups[-1] += pair
+        hashes, states, counts, put, digest_of = (
+            self._hashes, self._states, self._counts, _put_hash, sha256,
+        )  # fmt: skip
+        base = 1 << bits
+        touched: list[int] = []
+        buckets: list[bytes] = []
+        for prefix, group, old in zip(prefixes, groups, rows.packed(prefixes, bits), strict=True):
+            bucket = old or b""
+            if len(bucket) != ROW_BYTES * counts[prefix]:
+                found = len(bucket) // ROW_BYTES
+                raise Malformed("index rows", f"{found} labels in bucket {prefix}, not {counts[prefix]}")
+            if not bucket:
+                bucket = group
+            else:
+                for at in range(0, len(group), ROW_BYTES):
+                    pair = group[at : at + ROW_BYTES]
+                    before = len(bucket)
+                    bucket = merged(bucket, pair)
+                    if len(bucket) == before:
+                        taken.append(pair)
+            count = len(bucket) // ROW_BYTES
+            if count == counts[prefix]:
+                continue
+            node = base + prefix
+            if count == 1:
+                states[node] = 1
+                put(hashes, node << 5, digest_of(b"\x02" + bucket).digest())
+            else:
+                states[node] = 2
+                put(hashes, node << 5, bucket_hash(bucket, bits))
+            self._labels += count - counts[prefix]
+            counts[prefix] = count
+            touched.append(prefix)
+            buckets.append(bucket)
+        self._changed.update(touched)
+        self._propagate(touched)
+        gone = set(taken)
+        rows.replace(touched, buckets, [pair for pair in pairs if pair not in gone] if gone else pairs)
+        return [int.from_bytes(pair[32:], "big") for pair in taken]
 
     def mark_dirty(self, labels: Iterable[bytes]) -> None:
         """Rows with these labels came or went without `insert_many`: read their buckets again when needed."""
@@ -314,6 +314,7 @@ class PrefixTree:
     def _propagate(self, prefixes: Sequence[int]) -> None:
         """Hash again every node above these buckets, level by level, each once. `prefixes` are sorted."""
         hashes, states, hash_function, put = self._hashes, self._states, sha256, _put_hash
+        view = memoryview(hashes)  # a slice of it costs less than one of the bytes
         base = 1 << self._bits
         nodes: list[int] = [base + prefix for prefix in prefixes]
         for _ in repeat(None, self._bits):
@@ -330,7 +331,7 @@ class PrefixTree:
                 below = left + states[node | 1]
                 if below > 1:
                     states[parent] = 2
-                    put(hashes, parent << 5, hash_function(b"\x03" + hashes[at : at + 64]).digest())
+                    put(hashes, parent << 5, hash_function(b"\x03" + view[at : at + 64]).digest())
                 else:
                     # A lone leaf passes up unchanged: it stands at the shallowest depth at which it is alone.
                     states[parent] = below
@@ -342,34 +343,7 @@ class PrefixTree:
 
 def _hash_rows(rows: Sequence[Row], depth: int) -> bytes:
     """Hash of the subtree at `depth` that holds these rows, sorted by label."""
-    if not rows:
-        return EMPTY
-    if len(rows) == 1:
-        return leaf_hash(*rows[0])
-    keys = [int.from_bytes(label, "big") for label, _ in rows]
-    leaves = [leaf_hash(label, index) for label, index in rows]
-    return _hash_range(keys, leaves, 0, len(keys), depth)
-
-
-def _hash_range(keys: list[int], leaves: list[bytes], low: int, high: int, depth: int) -> bytes:
-    if high - low == 1:
-        return leaves[low]
-    # Sorted keys part where the first and the last do; every node from there up has one empty child.
-    parting = 256 - (keys[low] ^ keys[high - 1]).bit_length()
-    if parting >= MAX_DEPTH:
-        raise RuleBroken("index", "two labels have their first 255 bits in common")
-    if high - low == 2:
-        digest = sha256(b"\x03" + leaves[low] + leaves[low + 1]).digest()
-    else:
-        middle = bisect_left(keys, keys[high - 1] >> (255 - parting) << (255 - parting), low, high)
-        digest = node_hash(
-            _hash_range(keys, leaves, low, middle, parting + 1),
-            _hash_range(keys, leaves, middle, high, parting + 1),
-        )
-    key = keys[low]
-    for level in range(parting - 1, depth - 1, -1):
-        digest = node_hash(EMPTY, digest) if key >> (255 - level) & 1 else node_hash(digest, EMPTY)
-    return digest
+    return bucket_hash(b"".join([ROW.pack(*row) for row in rows]), depth)
 
 
 def _walk_rows(rows: Sequence[Row], label: bytes, depth: int) -> tuple[list[bytes], Row | None]:

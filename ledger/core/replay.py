@@ -25,6 +25,7 @@ from typing import Final
 from ledger.core.entries import (
     INDEX_ROOT,
     INDEX_ROOT_BYTES,
+    RECORD_BYTES,
     VERSION,
     Coverage,
     IndexRoot,
@@ -33,11 +34,13 @@ from ledger.core.entries import (
     check_time,
     coverage_index_label,
     decode_entry,
+    record_label_prefix,
     registry_index_label,
     signed_message,
 )
 from ledger.core.errors import BadSignature, GlassbookError, Malformed, RuleBroken
-from ledger.core.index import TOP_BITS, IndexRows, MemoryRows, PrefixTree, Row
+from ledger.core.index import TOP_BITS, MemoryRows, PackedRows, PrefixTree
+from ledger.core.indexproof import ROW
 from ledger.core.keys import verify_ed25519
 from ledger.core.merkle import Frontier
 from ledger.core.registry import Register
@@ -48,6 +51,11 @@ Job = tuple[int, bytes, bytes]
 
 PENDING_LABELS: Final = 65_536
 """Labels that wait for an index root at most: a log without index roots must not fill the memory."""
+
+KINDS: Final = 65_536
+"""Kinds of record remembered at most."""
+_KIND_BYTES: Final = 18
+"""Of a record: all that its rules look at but label, commitment and signature."""
 
 _SECTIONS: Final = {"key-role": "§1", "label-taken": "§5", "index": "§5", "last-leaf": "§2"}
 """Where in docs/formats.md a kind of violation is ruled out, unless in §2."""
@@ -131,7 +139,7 @@ class Replay:
         newest: int,
         expected: int = 1 << TOP_BITS,
         *,
-        rows: IndexRows | None = None,
+        rows: PackedRows | None = None,
         bits: int | None = None,
     ) -> None:
         self.origin = origin
@@ -142,14 +150,17 @@ class Replay:
         if bits is None:
             # As many buckets as a log of that size has labels for, up to the usual number.
             bits = min(TOP_BITS, max(8, expected.bit_length() - 1))
-        self.tree = PrefixTree(MemoryRows(bits) if rows is None else rows, bits)
+        self._rows = MemoryRows(bits) if rows is None else rows
+        self.tree = PrefixTree(self._rows, bits)
         self.violations: list[Violation] = []
         self.ends_in_root = False
         """Whether the last entry fed is an index root."""
         self.first_missing: int | None = None
         """The first entry that nobody had: from there on only what is wrong whatever stood there is a violation."""
         self._leaves = _Leaves(self.frontier, b"", {})
-        self._pending: list[Row] = []
+        self._pending: list[bytes] = []
+        self._kinds: dict[bytes, _Kind] = {}
+        self._judged_at = newest
         self._stated: set[tuple[int, int]] = set()  # (source, version) labels taken by registry entries
         self._unreported: deque[tuple[list[Job], list[DayCount]]] = deque()
         self._batch_jobs: list[Job] = []
@@ -195,25 +206,27 @@ class Replay:
         jobs: list[Job] = []
         self._batch_jobs, self._batch_covered = jobs, []
         index = self.frontier.size
+        if self._judged_at != self.newest:
+            self._kinds.clear()
+            self._judged_at = self.newest
+        kinds = self._kinds
         for raw in entries:
             if raw is None:
                 if self.first_missing is None:
                     self.first_missing = index
-                index += 1
-                continue
-            try:
-                entry = decode_entry(raw)
-            except Malformed as error:
-                self._violation(index, error, "malformed")
+            elif len(raw) == RECORD_BYTES and (kind := kinds.get(raw[:_KIND_BYTES])) is not None:
+                # Almost every entry of a log: a record like others before, in all that rules look at.
+                label = sha256(kind.label + raw[18:50]).digest()
+                self._pending.append(label + index.to_bytes(8, "big"))
+                jobs.append((index, kind.key, raw))
+                day = kind.day
+                if not day.touched:
+                    self._touch(day)
+                kind.count[kind.counted_as] = kind.count.get(kind.counted_as, 0) + 1
+                if day.covered is not None and day.covered.holds:
+                    day.covered.late += 1
             else:
-                if type(entry) is Record:
-                    self._record(index, entry, raw)
-                elif type(entry) is IndexRoot:
-                    self._index_root(index, entry)
-                elif type(entry) is Coverage:
-                    self._coverage(index, entry, raw)
-                elif type(entry) is Registry:
-                    self._registry(index, entry, raw)
+                self._entry(index, raw)
             index += 1
         self._leaves.push(index)
         if entries:
@@ -223,6 +236,21 @@ class Replay:
             self._index_pending()
         self._unreported.append((jobs, self._batch_covered))
         return jobs
+
+    def _entry(self, index: int, raw: bytes) -> None:
+        try:
+            entry = decode_entry(raw)
+        except Malformed as error:
+            self._violation(index, error, "malformed")
+            return
+        if isinstance(entry, Record):
+            self._record(index, entry, raw)
+        elif isinstance(entry, IndexRoot):
+            self._index_root(index, entry)
+        elif isinstance(entry, Coverage):
+            self._coverage(index, entry, raw)
+        else:
+            self._registry(index, entry, raw)
 
     def report(self, bad: Iterable[int]) -> None:
         """The leaves of the oldest batch not yet reported whose signatures did not verify; often none."""
@@ -304,7 +332,8 @@ class Replay:
             self._new_days.append(day)
 
     def _record(self, index: int, record: Record, raw: bytes) -> None:
-        self._pending.append((record.index_label, index))
+        self._pending.append(ROW.pack(record.index_label, index))
+        sound = True
         try:
             version = self.register.signer(record)
         except RuleBroken as error:
@@ -313,16 +342,21 @@ class Replay:
             if retired is None:
                 return
             # Signed by the source or not: if it was, it counts as one of that day all the same.
-            version = retired
+            version, sound = retired, False
         try:
             version.check_record(record)
             check_time(record, self.newest)
         except RuleBroken as error:
             self._violation(index, error)
+            sound = False
         self._batch_jobs.append((index, version.key, raw))
         day = self._count(record, 1, version.version if version.status == "revoked" else None)
         if day.covered is not None and day.covered.holds:
             day.covered.late += 1
+        if sound:
+            if len(self._kinds) >= KINDS:
+                self._kinds.clear()
+            self._kinds[raw[:_KIND_BYTES]] = _Kind.of(record, version.key, day)
 
     def _count(self, record: Record, change: int, revoked: int | None) -> DayCount:
         """Count a record, or take it out again; `revoked` is the version it came under when that was revoked."""
@@ -343,7 +377,7 @@ class Replay:
             self._violation(index, RuleBroken("coverage", what), "label-taken")
             return
         self._touch(day)
-        self._pending.append((coverage_index_label(coverage.source, coverage.day), index))
+        self._pending.append(ROW.pack(coverage_index_label(coverage.source, coverage.day), index))
         day.covered = covered = Covered(index, coverage.records, day.records)
         try:
             version = self.register.signer(coverage)
@@ -365,10 +399,11 @@ class Replay:
                 self._violation(index, RuleBroken("registry", what), "label-taken")
                 return
             self._stated.add(stated)
-            self._pending.append((registry_index_label(*stated), index))
+            self._pending.append(ROW.pack(registry_index_label(*stated), index))
         in_force = True
         try:
             self.register.add(index, raw)
+            self._kinds.clear()  # of records that came under another version
         except GlassbookError as error:
             self._violation(index, error, "registry")
             in_force = False
@@ -401,7 +436,7 @@ class Replay:
         if not self._pending:
             return
         pending, self._pending = self._pending, []
-        for _, index in self.tree.insert_many(pending):
+        for index in self.tree.insert_packed(self._rows, pending):
             self._violation(
                 index, RuleBroken("record", "its label is taken by an earlier entry"), "label-taken"
             )
@@ -431,6 +466,23 @@ class Replay:
         if self.first_missing is not None and index > self.first_missing and kind not in _CERTAIN:
             return
         self.violations.append(Violation(index, kind, _SECTIONS.get(kind, "§2"), str(error)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What is the same for all sound records of a source, day, seal and activity while a version is in force."""
+
+    label: bytes
+    """What their index labels are hashes of, but for the record's own label."""
+    key: bytes
+    day: DayCount
+    count: dict[int, int]
+    counted_as: int
+
+    @classmethod
+    def of(cls, record: Record, key: bytes, day: DayCount) -> "_Kind":
+        count, counted_as = (day.sealed, record.seal) if record.seal else (day.open, record.activity)
+        return cls(record_label_prefix(record.source, record.epoch, record.seal), key, day, count, counted_as)
 
 
 class _Leaves:
