@@ -33,7 +33,7 @@ from verifier_cli.report import Progress
 if TYPE_CHECKING:
     from verifier_cli.watch import Watch
 
-PROMPTLY = 3.0
+PROMPTLY = 2.0
 """Seconds after a signal within which the program has ended, whatever the network does."""
 FLUSH_SECONDS = 15.0
 """How long `--once` waits for webhooks; what they have not taken then is told the next time."""
