@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from publishedlog import PublishedLog
-from witnessprograms import ALL, Witnessed
+from witnessprograms import Named, Witnessed
 
 
 @pytest.fixture(scope="session")
-def witnessed_by(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Witnessed]]:
-    """From a name in `witnessprograms.ALL` to that witness and its log, both running till the end."""
-    running: dict[str, Witnessed] = {}
-
-    def witnessed(name: str) -> Witnessed:
-        if name not in running:
-            running[name] = Witnessed(ALL[name](tmp_path_factory.mktemp(name)))
-        return running[name]
-
-    yield witnessed
-    for one in running.values():
-        one.close()
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Witnessed]:
+    """A log with our witness and a foreign one; all of it goes on running."""
+    place = tmp_path_factory.mktemp("local")
+    witnessed = Witnessed(PublishedLog.begin(place / "home"))
+    try:
+        witnessed.begin_local(place)
+        yield witnessed
+    finally:
+        witnessed.close()
 
 
 @pytest.fixture(scope="session")
-def published(witnessed_by: Callable[[str], Witnessed]) -> PublishedLog:
-    """A log of several checkpoints, the last beyond two full tiles, with one witness."""
-    log = witnessed_by("own").log
+def named() -> Iterator[Witnessed]:
+    """The log of the witness that the environment names."""
+    witness = Named()
+    witnessed = Witnessed(PublishedLog(Path(witness.home)))
+    try:
+        witnessed.begin_named(witness)
+        yield witnessed
+    finally:
+        witnessed.close()
+
+
+@pytest.fixture(scope="session")
+def published(local: Witnessed) -> PublishedLog:
+    """Several checkpoints, the last beyond two full tiles."""
     for count in (1, 100, 253, 300):
-        log.grow(count)
-    return log
+        local.log.grow(count)
+    return local.log
 
 
 @pytest.fixture

@@ -48,5 +48,5 @@ def test_it_checks_nothing(published: PublishedLog, broken: Path) -> None:
     first = published.checkpoint().size // 256 * 256
     code, said = say(published, "verify-inclusion", "--tiles", broken, "--index", str(first))
     assert code == 1, said
-    code, said = say(published, "verify-checkpoint", "--tiles", published.url, "--quorum", "2")
+    code, said = say(published, "verify-checkpoint", "--tiles", published.url, "--quorum", "3")
     assert code == 1, said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import foreign
@@ -23,35 +23,29 @@ from tlog_scales.utils import b64enc
 from tlog_scales.writer import TilesWriter
 from witnessprograms import Own
 
-Serving = Callable[[str, list[str]], Own]
+FEEDER = Path(__file__).parent / "feeder.py"
+SIGNERS: dict[str, CheckpointSigner] = {
+    "Ed25519": PlainEd25519Signer("foreign.example/scales/ed25519", b"\x12" * 32),
+    "ML-DSA-44": MLDSA44CosignatureSigner("foreign.example/scales/ml-dsa", b"\x13" * 32),
+}
 
 
-@pytest.fixture
-def serving(tmp_path: Path) -> Iterator[Serving]:
-    """Our witness, told of a log by origin and keys, running."""
-    running = []
-
-    def serve(origin: str, log_vkeys: list[str]) -> Own:
-        witness = Own(tmp_path)
-        witness.vkey = witness.set_up(origin, log_vkeys)
-        running.append(witness)
-        witness.start()
-        return witness
-
-    yield serve
-    for witness in running:
-        witness.stop()
+@pytest.fixture(scope="module")
+def witness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
+    """Our witness, told of all logs here, running."""
+    witness = Own(tmp_path_factory.mktemp("foreign") / "own")
+    scales = [str(signer.vkey.serialize()) for signer in SIGNERS.values()]  # type: ignore[no-untyped-call]
+    witness.set_up("", [*scales, foreign.run_file(FEEDER, "vkey").stdout.strip()])
+    witness.start()
+    yield witness
+    witness.stop()
 
 
-@pytest.mark.parametrize("kind", [PlainEd25519Signer, MLDSA44CosignatureSigner])
-def test_a_log_by_tlog_scales_is_refused(
-    kind: Callable[[str, bytes], CheckpointSigner], tmp_path: Path, serving: Serving
-) -> None:
-    origin = "foreign.example/scales"
-    signer = kind(origin, b"\x12" * 32)
-    witness = serving(origin, [str(signer.vkey.serialize())])  # type: ignore[no-untyped-call]
+@pytest.mark.parametrize("kind", SIGNERS)
+def test_a_log_by_tlog_scales_is_refused(kind: str, witness: Own, tmp_path: Path) -> None:
+    signer = SIGNERS[kind]
     folder = tmp_path / "log"
-    writer = TilesWriter.create(folder, origin)
+    writer = TilesWriter.create(folder, signer.vkey.name)
     before = 0
     for size in (1, 5, 256, 700):
         for number in range(before, size):
@@ -78,11 +72,8 @@ def verify(checkpoint: Checkpoint, answer: str, vkeys: list[str]) -> None:
     assert len(signed) == len(keys)
 
 
-def test_a_log_by_aics_tlog_is_refused_or_its_fork_is_not(serving: Serving) -> None:
-    here = Path(__file__).parent
-    vkey = foreign.run_file(here / "feeder.py", "vkey").stdout.strip()
-    witness = serving(vkey.split("+")[0], [vkey])
-    done = foreign.run_file(here / "feeder.py", witness.url, witness.vkey)
+def test_a_log_by_aics_tlog_is_refused_or_its_fork_is_not(witness: Own) -> None:
+    done = foreign.run_file(FEEDER, witness.url, witness.vkey)
     assert done.returncode == 0, done.stderr
     said = [json.loads(line) for line in done.stdout.splitlines()]
     for one in said[:7]:

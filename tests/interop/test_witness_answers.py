@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from witnessprograms import ALL, PROGRAMS, Witnessed
+from witnessprograms import LOCAL, NAMES, Witnessed
 
 from ledger.core.note import parse_lines, parse_note, parse_vkey, verify_line
 
@@ -55,23 +55,24 @@ STRICT: dict[str, tuple[int, Body]] = {
 """What a client must not send, where the specification does not say what a witness answers."""
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_a_witness_answers_otherwise(name: str, witnessed_by: Callable[[str], Witnessed]) -> None:
-    witnessed = witnessed_by(name)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_witness_answers_otherwise(name: str, request: pytest.FixtureRequest) -> None:
+    witnessed: Witnessed = request.getfixturevalue("local" if name in LOCAL else name)
+    witness = witnessed.witnesses[name]
     note = note_of(witnessed)
     size = witnessed.log.checkpoint().size
-    asked_here = MUST | (STRICT if name in PROGRAMS else {})
+    asked_here = MUST | (STRICT if name in LOCAL else {})
     answers = {}
     with httpx.Client(trust_env=False) as client:
         for asked, (_, body) in asked_here.items():
-            answers[asked] = client.post(f"{witnessed.witness.url}/add-checkpoint", content=body(note, size))
+            answers[asked] = client.post(f"{witness.url}/add-checkpoint", content=body(note, size))
     assert {asked: answer.status_code for asked, answer in answers.items()} == {
         asked: status for asked, (status, _) in asked_here.items()
     }
     for answer in answers.values():
         if answer.status_code == 409:
             assert answer.headers["Content-Type"] == "text/x.tlog.size" and answer.text == f"{size}\n"
-    vkey = parse_vkey(witnessed.witness.vkey)
+    vkey = parse_vkey(witness.vkey)
     lines = parse_lines(answers["the checkpoint it cosigned last"].content)
     (line,) = (line for line in lines if (line.name, line.key_id) == (vkey.name, vkey.key_id))
     assert verify_line(vkey, parse_note(note).text, line)

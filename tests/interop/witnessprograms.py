@@ -23,44 +23,33 @@ NAMED = ("GLASSBOOK_WITNESS_URL", "GLASSBOOK_WITNESS_VKEY", "GLASSBOOK_WITNESS_L
 
 
 class WitnessProgram(Protocol):
-    """A witness that runs and knows the keys of one log."""
+    """A witness that runs somewhere and knows the keys of one log."""
 
     url: str
     vkey: str
 
-    def begin(self) -> PublishedLog:
-        """The log that it serves, not started."""
-
-    def start(self) -> None:
-        """Answer; returns when it does."""
-
-    def stop(self) -> None:
-        """End it, in good order; what it has seen stays."""
-
 
 class Local:
-    """A witness that the tests start, beside a log of its own."""
+    """A witness that the tests start and stop; its files are in the folder `place`."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
+        place.mkdir(exist_ok=True)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.vkey = ""
         self._process: subprocess.Popen[bytes] | None = None
 
-    def begin(self) -> PublishedLog:
-        log = PublishedLog.begin(self.place / "home")
-        self.vkey = self.set_up(log.settings.origin, log.log_vkeys)
-        return log
-
-    def set_up(self, origin: str, log_vkeys: list[str]) -> str:
-        """Make its key and tell it of the log; returns its vkey."""
+    def set_up(self, origin: str, log_vkeys: list[str]) -> None:
+        """Make its key, which sets `vkey`, and tell it of the log."""
         raise NotImplementedError
 
     def launch(self) -> subprocess.Popen[bytes]:
+        """The process that answers at `url`."""
         raise NotImplementedError
 
     def start(self) -> None:
+        """Answer; returns when it does."""
         self._process = self.launch()
         deadline = time.monotonic() + 20
         while True:
@@ -73,6 +62,7 @@ class Local:
                 time.sleep(0.02)
 
     def stop(self) -> None:
+        """End it, in good order; what it has seen stays."""
         if self._process is not None:
             end(self._process)
             self._process = None
@@ -83,13 +73,13 @@ class Own(Local):
 
     vkeys: list[str]
 
-    def set_up(self, origin: str, log_vkeys: list[str]) -> str:
+    def set_up(self, origin: str, log_vkeys: list[str]) -> None:
         keys = [word for vkey in log_vkeys for word in ("--log-vkey", vkey)]
         name = ("--name", "witness.example/own")
         file = self.place / "witness.sqlite"
         made = run("glassbook-verify", "witness", "--plain", "--init", file, *name, *keys)
         self.vkeys = made.split()
-        return self.vkeys[0]
+        self.vkey = self.vkeys[0]
 
     def launch(self) -> subprocess.Popen[bytes]:
         return start(
@@ -101,14 +91,14 @@ class Own(Local):
 class Aics(Local):
     """`aics-witness` from PyPI. It knows Ed25519 only, so of the log's two keys it is told of the first."""
 
-    def set_up(self, origin: str, log_vkeys: list[str]) -> str:
+    def set_up(self, origin: str, log_vkeys: list[str]) -> None:
         self.config = self.place / "witness.json"
         made = self._call(
             "init", "--config", self.config, "--name", "witness.example/aics", "--listen",
             f"127.0.0.1:{self.port}",
         )  # fmt: skip
         self._call("add-log", "--config", self.config, "--origin", origin, "--vkey", log_vkeys[0])
-        return made.strip()
+        self.vkey = made.strip()
 
     def launch(self) -> subprocess.Popen[bytes]:
         return start(
@@ -123,49 +113,48 @@ class Aics(Local):
 
 
 class Named:
-    """The witness at GLASSBOOK_WITNESS_URL; see README.md beside this file."""
+    """The witness at GLASSBOOK_WITNESS_URL, and the folder of its log; see README.md beside this file."""
 
-    def __init__(self, _: Path) -> None:
+    def __init__(self) -> None:
         missing = [name for name in NAMED if name not in os.environ]
         assert not missing, f"set {', '.join(missing)} too: tests/interop/README.md says to what"
-        self.url, self.vkey = os.environ[NAMED[0]], os.environ[NAMED[1]]
-
-    def begin(self) -> PublishedLog:
-        return PublishedLog(Path(os.environ[NAMED[2]]))
-
-    def start(self) -> None:
-        """It runs."""
-
-    def stop(self) -> None:
-        """It goes on."""
+        self.url, self.vkey, self.home = (os.environ[name] for name in NAMED)
 
 
-PROGRAMS: dict[str, type[Local]] = {"own": Own, "aics": Aics}
-"""Those that a test may stop and start."""
+LOCAL: dict[str, type[Local]] = {"own": Own, "aics": Aics}
+"""Those that are always there: all of them witness one log."""
 
-ALL: dict[str, type[Local] | type[Named]] = {
-    **PROGRAMS,
-    **({"named": Named} if NAMED[0] in os.environ else {}),
-}
+NAMES = [*LOCAL, *(["named"] if NAMED[0] in os.environ else [])]
 
 
 class Witnessed:
-    """A running log with one running witness."""
+    """A running log and its running witnesses, every one of which its policy needs."""
 
-    def __init__(self, witness: WitnessProgram) -> None:
-        self.witness = witness
-        self.log: PublishedLog = witness.begin()
-        try:
+    def __init__(self, log: PublishedLog) -> None:
+        self.log = log
+        self.witnesses: dict[str, WitnessProgram] = {}
+        self.local: dict[str, Local] = {}
+
+    def begin_local(self, place: Path) -> None:
+        """Start a witness of each kind there is, and then the log."""
+        for name, kind in LOCAL.items():
+            self.witnesses[name] = self.local[name] = witness = kind(place / name)
+            witness.set_up(self.log.settings.origin, self.log.log_vkeys)
             witness.start()
+        self._begin()
+
+    def begin_named(self, witness: Named) -> None:
+        """Start the log of the witness that the environment names."""
+        self.witnesses["named"] = witness
+        self._begin()
+
+    def _begin(self) -> None:
+        for witness in self.witnesses.values():
             self.log.witness(witness.vkey, witness.url)
-            self.log.start()
-        except BaseException:
-            self.close()
-            raise
+        self.log.start()
 
     def cosigned(self) -> list[Checkpoint]:
-        """All checkpoints seen, each with a good line by the witness and under the policy; oldest first."""
-        assert parse_vkey(self.witness.vkey).text in self.log.vkeys
+        """All checkpoints seen, each with a good line by every key of log and witnesses; oldest first."""
         found = []
         for note in self.log.notes:
             text, good = open_note(note, [parse_vkey(vkey) for vkey in self.log.vkeys])
@@ -174,5 +163,7 @@ class Witnessed:
         return found
 
     def close(self) -> None:
+        """End what was started here."""
         self.log.stop()
-        self.witness.stop()
+        for witness in self.local.values():
+            witness.stop()
