@@ -109,6 +109,7 @@ class Publisher:
         """
         try:
             policy = self._read_policy()
+            anew = self._edge is None
             edge = self._edge or self._recover(policy)
             with self._store.read() as db:
                 size, row = read_size(db), read_publication(db)
@@ -120,8 +121,9 @@ class Publisher:
                 )
             if not self._due(size):
                 return self._complete(policy)
-            # Without a quorum, nothing is gained by signing more until a missing witness is asked again.
-            if self.status.state == WAITING and self._witnesses.all_resting():
+            # Without a quorum, nothing is gained by signing more until a missing witness is asked again,
+            # unless the policy is another one now.
+            if self.status.state == WAITING and not anew and self._witnesses.all_resting():
                 return False
             edge = self._edge = write_tiles(self._store, self._folder, edge, size)
             return self._publish(policy, self._sign(edge))

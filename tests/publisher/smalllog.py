@@ -157,7 +157,11 @@ class SmallLog:
         return PolicyFile(self.home / "policy.txt", *LOG_VKEYS).read()[0]
 
     def publisher(
-        self, folder: Folder | None = None, signed: SignedFile | None = None, refresh_s: int = 300
+        self,
+        folder: Folder | None = None,
+        signed: SignedFile | None = None,
+        refresh_s: int = 300,
+        witness_wait_s: float = 0.2,
     ) -> Publisher:
         """A publisher that has just started."""
         self.published = Published(self.store)
@@ -170,6 +174,7 @@ class SmallLog:
             self.published,
             self.clock,
             refresh_s,
+            witness_wait_s,
         )
         self.publishers.append(publisher)
         return publisher
