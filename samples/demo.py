@@ -6,7 +6,7 @@ Everything runs through the product's own commands, started as anybody would sta
     citizen.keys.json                          the sample citizen's stream keys, of all departments
     receipts/*.receipt.json                    one receipt of each department
     evidence/*.evidence.json                   evidence of single accesses
-    operator/  witness/  departments/  logs/   what belongs to each party, and what their processes said
+    operator/  witnesses/  departments/  logs/   what belongs to each party, and what their processes said
     input/                                     the sample access logs, with dates moved out of the future
     forgeries/                                 the copies that are tampered with
     pids                                       while it runs: process numbers and names
@@ -34,6 +34,7 @@ from samples.stage import DemoFailed, Stage
 
 ORIGIN = "demo.glassbook.example/access"
 WITNESS = "witness.glassbook.example/w1"
+AUDITOR = "auditor.glassbook.example/a1"
 REGISTRY = 2
 """Byte 1 of a registry entry (docs/formats.md §2)."""
 
@@ -93,7 +94,7 @@ class Demo:
         self.stage = stage
         self.running = running
         self.folder = stage.folder
-        self.ledger_port, self.public_port, self.witness_port = free_ports(3)
+        self.ledger_port, self.public_port, self.witness_port, self.auditor_port = free_ports(4)
 
     def play(self, detach: bool) -> None:
         """The whole demo; with `detach` the processes stay."""
@@ -118,12 +119,15 @@ class Demo:
     # -- the chapters ----------------------------------------------------------------------------------
 
     def set_up(self) -> None:
-        """The operator's log and one witness, running."""
+        """The operator's log, a witness and an auditor, running."""
         stage = self.stage
         stage.chapter(
-            "An operator begins a log, and a witness watches it",
+            "An operator begins a log; a witness and an auditor watch it",
             "The operator runs the ledger, but cannot read what is in it. The witness is somebody else: it signs only "
-            "what adds to what it saw before.",
+            "what adds to what it saw before, so nobody is shown another past. The auditor is somebody else again, and "
+            "does more: it reads every entry, holds it against every rule, and computes the index anew, the one from "
+            "which a citizen learns that nothing is missing. It needs no secret for that. Nothing is published that "
+            "not both have signed.",
         )
         shutil.copyfile(SAMPLES / "charter.toml", self.folder / "input" / "charter.toml")
         stage.run(
@@ -138,23 +142,29 @@ class Demo:
         (self.folder / "operator" / "public").rmdir()
         stage.arranged("keys without a passphrase, and the published log in public/, beside everything else.")
 
-        (self.folder / "witness").mkdir()
-        witness = ("glassbook-verify", "witness", "witness/witness.sqlite", "--plain")
-        vkey = stage.run(*witness, "--init", "--name", WITNESS, quiet=True).strip()
-        url = f"http://127.0.0.1:{self.witness_port}"
-        stage.run("glassbook", "witness", "add", vkey, url, "operator")
+        public = f"http://127.0.0.1:{self.public_port}"
+        (self.folder / "witnesses").mkdir()
+        plain = ("glassbook-verify", "witness", "witnesses/plain.sqlite", "--plain")
+        auditor = ("glassbook-verify", "witness", "witnesses/auditor.sqlite")
+        vkeys = stage.run_together(
+            [(*plain, "--init", "--name", WITNESS), (*auditor, "--init", "--name", AUDITOR)], quiet=True
+        )
+        addresses = [f"127.0.0.1:{port}" for port in (self.witness_port, self.auditor_port)]
+        add = ("glassbook", "witness", "add")
+        stage.run(*add, vkeys[0].strip(), f"http://{addresses[0]}", "operator", quiet=True)
+        stage.run(*add, vkeys[1].strip(), f"http://{addresses[1]}", "operator", "--auditor")
         policy = (self.folder / "operator" / "policy.txt").read_text(encoding="utf-8")
         (self.folder / "policy.txt").write_text(policy, encoding="utf-8")
-        log_vkey = next(line.split()[1] for line in policy.splitlines() if line.startswith("log "))
-        address = f"127.0.0.1:{self.witness_port}"
-        self.running.start("witness", *witness, "--log-vkey", log_vkey, "--listen", address)
+        log_vkeys = (self.folder / "operator" / "log-vkeys.txt").read_text(encoding="utf-8").split()
+        known = [word for vkey in log_vkeys for word in ("--log-vkey", vkey)]
+        self.running.start("witness", *plain, *known, "--listen", addresses[0])
+        self.running.start("auditor", *auditor, *known, "--log", public, "--listen", addresses[1])
         self.running.start("ledger", "glassbook", "up", "operator")
-        public = f"http://127.0.0.1:{self.public_port}"
         (self.folder / "log-url").write_text(public + "\n", encoding="utf-8")
         self.running.wait_for("the first checkpoint", (self.folder / "public" / "checkpoint").exists)
         self.running.wait_for("the published log", lambda: answers(f"{public}/checkpoint"))
         stage.proved(
-            "The log runs. policy.txt names its keys and the witness; it is all that a reader has to trust."
+            "The log runs. policy.txt names its keys, the witness and the auditor: all that a reader has to trust."
         )
 
     def register(self, ready: list[Department], years: int) -> None:

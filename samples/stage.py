@@ -92,17 +92,23 @@ class Stage:
             self._print(Text(f"exit code {process.returncode}", style="bold red"), 2)
         return output or ""
 
-    def run_together(self, commands: Sequence[Sequence[str]], quiet: bool = False) -> None:
-        """Run several commands at once; each is shown with its output as if they had run in order."""
+    def run_together(self, commands: Sequence[Sequence[str]], quiet: bool = False) -> list[str]:
+        """Run several commands at once; each is shown with its output as if they had run in order.
+
+        Returns what each wrote to standard output.
+        """
+        outputs = []
         processes = [self._start(command, captured=True) for command in commands]
         for command, process in zip(commands, processes, strict=True):
             self.command(shlex.join(command))
             with self.waiting("…"):
                 output, errors = process.communicate()
             self._check(command, process.returncode, 0, output + errors)
+            outputs.append(output)
             if not quiet:
                 for line in (output + errors).splitlines():
                     self._print(Text(line), 0)
+        return outputs
 
     def waiting(self, words: str) -> AbstractContextManager[object]:
         """On a terminal, something that moves while nothing else does."""
