@@ -69,13 +69,13 @@ class Local:
 
 
 class Own(Local):
-    """`glassbook-verify witness --plain`. `vkeys` are all it cosigns with; the first is for the policy."""
+    """`glassbook-verify witness --plain`. `vkeys` are all it cosigns with; the first, Ed25519, is for the policy."""
 
     vkeys: list[str]
 
     def set_up(self, origin: str, log_vkeys: list[str]) -> None:
         keys = [word for vkey in log_vkeys for word in ("--log-vkey", vkey)]
-        name = ("--name", "witness.example/own")
+        name = ("--name", "witness.example/own", "--keys", "both")
         file = self.place / "witness.sqlite"
         made = run("glassbook-verify", "witness", "--plain", "--init", file, *name, *keys)
         self.vkeys = made.split()
