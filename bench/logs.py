@@ -7,15 +7,21 @@ a witness. Keys are made from fixed seeds and protect nothing.
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
+from bench.raw import cores_given
 from ledger.core.checkpoint import Checkpoint
 from ledger.core.encoding import b64url_encode
 from ledger.core.entries import IndexRoot, decode_entry, sign_record
-from ledger.core.index import MemoryRows, PrefixTree, Row
+from ledger.core.index import TOP_BITS, MemoryRows, PrefixTree
+from ledger.core.indexproof import ROW
 from ledger.core.jose import jwk
 from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey
 from ledger.core.merkle import Frontier, leaf_hash
@@ -134,23 +140,24 @@ class LogBuilder:
 
     def __init__(self) -> None:
         self.entries: list[bytes] = []
-        self._rows: list[Row] = []
+        self._labels: list[bytes] = []
         self._leaves: list[bytes] = []
         self._frontier = Frontier()
-        self.index = PrefixTree(MemoryRows())
+        self._rows = MemoryRows(TOP_BITS)
+        self.index = PrefixTree(self._rows)
 
     def append(self, raw: bytes) -> int:
         """Append an entry and return its index."""
         label = decode_entry(raw).index_label
         if label is not None:
-            self._rows.append((label, len(self.entries)))
+            self._labels.append(ROW.pack(label, len(self.entries)))
         self._push(raw)
         return len(self.entries) - 1
 
     def close(self) -> None:
         """Append the index root over everything so far."""
-        self.index.insert_many(self._rows)
-        self._rows.clear()
+        self.index.insert_packed(self._rows, self._labels)
+        self._labels = []
         covers = len(self.entries)
         self._push(IndexRoot(covers, self._frontier.root(), self.index.root, self.index.labels).encode())
 
@@ -174,6 +181,33 @@ class LogBuilder:
             part = self.entries[start : start + FULL_WIDTH]
             _write(folder, Tile(ENTRIES, start // FULL_WIDTH, len(part)), encode_bundle(part))
         (folder / "checkpoint").write_bytes(self.checkpoint())
+
+
+def publish_records(folder: Path, count: int, root_every: int, sources: int = 4) -> int:
+    """Publish a log of so many records with an index root after every `root_every`; how many entries it has.
+
+    Records are signed in as many processes as there are cores: a million takes about half a minute on two.
+    """
+    built = LogBuilder()
+    for raw in registry_entries([bench_source(number) for number in range(1, sources + 1)]):
+        built.append(raw)
+    batches = [min(root_every, count - start) for start in range(0, count, root_every)]
+    with ProcessPoolExecutor(cores_given(), mp_context=get_context("spawn")) as pool:
+        for signed in pool.map(_signed_records, batches, repeat(sources)):
+            for raw in signed:
+                built.append(raw)
+            built.close()
+    built.publish(folder)
+    return len(built.entries)
+
+
+def _signed_records(count: int, sources: int) -> list[bytes]:
+    """Records with random labels, in turn by each of the sources."""
+    by = [bench_source(number) for number in range(1, sources + 1)]
+    return [
+        by[number % sources].record(secrets.token_bytes(32), secrets.token_bytes(32))
+        for number in range(count)
+    ]
 
 
 def _write(folder: Path, tile: Tile, content: bytes) -> None:

@@ -26,10 +26,9 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from struct import Struct
 
 from ledger.core.errors import GlassbookError, Malformed
-from ledger.core.index import TOP_BITS, MemoryRows, PrefixTree, Row
+from ledger.core.index import BUCKET, TOP_BITS, MemoryRows, PrefixTree, Row
 from ledger.core.indexproof import ROW
 from ledger.core.merkle import Frontier
 from ledger.core.replay import Changes, Replay, Stated, Violation
@@ -39,8 +38,6 @@ RECENT_LABELS = 1_000_000
 """Labels held in memory, some 80 bytes each: an audit of a log no larger than that reads none from disk."""
 MOST_BITS = 21
 """Levels of the index in memory at most: 150 MiB, for logs of eight million entries and more."""
-
-_BUCKET = Struct(">I32sI")  # prefix, hash, labels
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS audit_log (
@@ -306,16 +303,15 @@ class _SavedRows:
             rows = list(ROW.iter_unpack(labels))
             self._recent.add(rows)
             self._recent_labels += len(rows)
-            newest.update((bucket[0], bucket) for bucket in _BUCKET.iter_unpack(buckets))
+            newest.update((bucket[0], bucket) for bucket in BUCKET.iter_unpack(buckets))
         tree.load(newest.values())
 
     def write(self, log: int, size: int, tree: PrefixTree) -> None:
         """Within the caller's transaction: the labels since the last save, and the buckets that they changed."""
         self._log = log
-        changed = tree.take_changed()
-        if not changed:
+        buckets = tree.take_changed_packed()
+        if not buckets:
             return
-        buckets = b"".join([_BUCKET.pack(*bucket) for bucket in changed])
         labels = b"".join(self._unsaved)
         self._db.execute("INSERT INTO audit_recent VALUES (?, ?, ?, ?)", (log, size, labels, buckets))
         if self._recent_labels >= RECENT_LABELS:
@@ -334,7 +330,7 @@ class _SavedRows:
         for (changed,) in self._db.execute(
             "SELECT buckets FROM audit_recent WHERE log = ? ORDER BY size", (self._log,)
         ):
-            digests.update((prefix, digest) for prefix, digest, _ in _BUCKET.iter_unpack(changed))
+            digests.update((prefix, digest) for prefix, digest, _ in BUCKET.iter_unpack(changed))
         prefixes = sorted(digests)
         buckets = zip(prefixes, self.packed(prefixes, self.bits), strict=True)
         self._db.executemany(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
-from ledger.core.entries import COVERAGE_BYTES, RECORD, RECORD_BYTES, signed_message
+from ledger.core.entries import COVERAGE_BYTES, RECORD, RECORD_BYTES, VERSION, signed_message
 from ledger.core.keys import verify_ed25519
 from ledger.core.replay import Job
 
@@ -79,11 +79,17 @@ def bad_positions(origin: str, packed: bytes) -> list[int]:
     """Which jobs in `packed`, counted from 0, have a signature that is not good."""
     bad = []
     at = position = 0
+    # What stands before the 82 signed bytes of every record: almost all that is signed are records.
+    prefix = signed_message(origin, bytes((VERSION, RECORD)) + bytes(RECORD_BYTES - 2))[:-82]
     while at < len(packed):
         entry = at + KEY_BYTES
-        end = entry + (RECORD_BYTES if packed[entry + 1] == RECORD else COVERAGE_BYTES)
-        raw = packed[entry:end]
-        if not verify_ed25519(packed[at:entry], raw[-64:], signed_message(origin, raw)):
+        if packed[entry + 1] == RECORD:
+            end = entry + RECORD_BYTES
+            message = prefix + packed[entry : entry + 82]
+        else:
+            end = entry + COVERAGE_BYTES
+            message = signed_message(origin, packed[entry:end])
+        if not verify_ed25519(packed[at:entry], packed[end - 64 : end], message):
             bad.append(position)
         at = end
         position += 1

@@ -43,6 +43,10 @@ TOP_BITS = 18
 _put_hash = Struct("32s").pack_into  # a third of the time of a slice assignment
 
 
+BUCKET = Struct(">I32sI")
+"""prefix ‖ hash ‖ labels, as `take_changed_packed` gives it."""
+
+
 class Bucket(NamedTuple):
     """What the tree remembers of one bucket: enough to start again without reading a label."""
 
@@ -227,6 +231,17 @@ class PrefixTree:
             changed.append(Bucket(prefix, bytes(hashes[at : at + 32]), counts[prefix]))
         self._changed.clear()
         return changed
+
+    def take_changed_packed(self) -> bytes:
+        """As `take_changed`, 40 bytes each: u32 prefix ‖ hash[32] ‖ u32 labels."""
+        self.flush()
+        base, hashes, counts, pack = 1 << self._bits, self._hashes, self._counts, BUCKET.pack
+        changed = [
+            pack(prefix, hashes[32 * (base + prefix) : 32 * (base + prefix) + 32], counts[prefix])
+            for prefix in sorted(self._changed)
+        ]
+        self._changed.clear()
+        return b"".join(changed)
 
     def load(self, buckets: Iterable[tuple[int, bytes, int]]) -> None:
         """Start from stored buckets: (prefix, hash, labels) as `take_changed` gave them, in any order.
