@@ -24,6 +24,7 @@ from ledger.department.strict_toml import Table
 
 _UNITS: Final = {"unix": 0, "unix-ms": 3, "unix-us": 6, "unix-ns": 9}
 _WORDS: Final = ("iso", "postgres", *_UNITS)
+_FORMS: Final = f"must be one of {', '.join(_WORDS)}, or as strptime has it: %d/%m/%Y %H:%M:%S"
 _AMBIGUOUS: Final = ("reject", "first", "second")
 
 # ISO 8601 with a date, a time and perhaps a zone; PostgreSQL writes the zone as an abbreviation after a space.
@@ -59,10 +60,11 @@ class Times:
     def _read(self, where: str, text: str) -> tuple[str, int]:
         try:
             at, fraction = self._parse(where, text)
-            day = day_of(int((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()))
+            utc = at.astimezone(UTC)
+            day = day_of(int((utc - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()))
         except (ValueError, OverflowError):
             raise Malformed(where, f"holds no time that exists, written as {self._expected()}") from None
-        if at.astimezone(UTC).year < 1970:
+        if utc.year < 1970:
             raise Malformed(where, "lies before 1970, where days begin")
         return _written(at, fraction), day
 
@@ -176,14 +178,14 @@ def _zone(table: Table) -> ZoneInfo | None:
 
 def _check_format(table: Table, format_: str) -> None:
     """A strptime format has to tell a whole moment: what it writes it must read again."""
+    if "%" not in format_:
+        raise table.wrong("format", _FORMS)
     if "%Z" in format_:
         raise table.wrong("format", "%Z reads names that mean many zones; leave it out and give `zone`")
     sample = datetime(2026, 11, 23, 14, 57, 31, tzinfo=timezone(timedelta(hours=1)))
     try:
         read = datetime.strptime(sample.strftime(format_), format_)
     except (ValueError, re.error):
-        raise table.wrong(
-            "format", f"must be one of {', '.join(_WORDS)}, or as strptime has it: %d/%m/%Y %H:%M:%S"
-        ) from None
+        raise table.wrong("format", _FORMS) from None
     if (read.year, read.month, read.day, read.hour, read.minute) != (2026, 11, 23, 14, 57):
         raise table.wrong("format", "does not tell year, month, day, hour and minute (%H, or %I with %p)")
