@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import BinaryIO
 
@@ -71,7 +72,7 @@ class Signatures:
             if len(found) == len(asked):
                 return found
             self._local.child = None
-        signer = PromiseSigner(origin, key)
+        signer = _signer(origin, key.seed)
         return [signer.sign(leaf, accepted) for leaf, accepted in asked]
 
     def _ask(self, request: bytes, length: int | None) -> bytes:
@@ -152,10 +153,15 @@ def _checked(data: bytes) -> bytes:
     return bytes(found)
 
 
+@lru_cache(maxsize=1)
+def _signer(origin: str, seed: bytes) -> PromiseSigner:
+    return PromiseSigner(origin, Ed25519PrivateKey(seed))
+
+
 def _promises(data: bytes) -> bytes:
     reader = Reader(data, "promises")
     reader.take(1)
-    key = Ed25519PrivateKey(reader.take(32))
-    signer = PromiseSigner(reader.take(reader.u8()).decode(), key)
+    seed = reader.take(32)
+    signer = _signer(reader.take(reader.u8()).decode(), seed)
     items = _PROMISE.iter_unpack(data[reader.offset :])
     return b"\n".join([signer.sign(leaf, accepted) for leaf, accepted in items])
