@@ -9,8 +9,9 @@
     policy.py         policy.txt as `glassbook witness add` writes it and the publisher reads it
     published.py      what is published right now: checkpoint, index root, index proofs under exactly it
     run.py loop.py    one round: tiles, signature, cosignatures, checkpoint; and the loop around it
-    serve.py          the public HTTP side
-    cli.py up.py      `glassbook publisher run`, `glassbook witness add`, `glassbook up`
+    serve.py          the public HTTP side; problems.py what its answers have in common
+    health.py         /healthz, /readyz and /metrics; statuscommand.py the same for a person
+    cli.py up.py      `glassbook publisher …`, `glassbook witness add`, `glassbook up`
 
 A round goes: read what is sequenced → write its tiles → sign under compare-and-swap, and note beside the
 keys what was signed → collect cosignatures → replace `checkpoint`. It can be cut at any point; the next

@@ -1,4 +1,4 @@
-"""`glassbook publisher run` and `glassbook witness add`."""
+"""`glassbook publisher run`, `glassbook publisher status` and `glassbook witness add`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -26,6 +27,7 @@ from ledger.memory import settle_memory
 from ledger.settings import Settings, SettingsRefused, read_settings
 from ledger.store import Store, StoreBusy, StoreUnusable
 from ledger.store.charter import read_charter
+from publisher import statuscommand
 from publisher.loop import publish_until
 from publisher.policy import MAX_POLICY, PolicyFile, PolicyRefused, add_witness
 from publisher.published import Published
@@ -70,6 +72,28 @@ def run(
         publish_and_serve(settings, signer, store, bound)
     finally:
         store.close()
+
+
+@app.command()
+def status(
+    home: Home = Path("."),
+    as_json: Annotated[bool, typer.Option("--json", help="For a program.")] = False,
+) -> None:
+    """Say what is published, and which witness does not cosign, since when and why."""
+    try:
+        settings = read_settings(home)
+        store = Store.open(settings.database)
+        try:
+            keys = log_vkeys(read_charter(store, settings.origin))
+            policy, _ = PolicyFile(settings.policy, *keys).read()
+            found = statuscommand.look(settings, store, policy)
+        finally:
+            store.close()
+    except Faults as error:
+        raise _stop(str(error)) from None
+    print(
+        statuscommand.as_json(found) if as_json else "\n".join(statuscommand.words(found, int(time.time())))
+    )
 
 
 @witness.callback()
@@ -177,6 +201,7 @@ def publish_and_serve(settings: Settings, signer: LogSigner, store: Store, bound
         signer.vkeys,
         lambda: policy_file.text or None,
         lambda: publisher.status,
+        publisher.standings,
     )
     stop = threading.Event()
     threads = [

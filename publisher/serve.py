@@ -5,7 +5,7 @@
     GET  /log.json            origin, vkeys, limits, the suggested policy  cached for a minute
     POST /index/proofs        {"labels": [base64 …]}, at most 10,000 → checkpoint, index root, proofs in order
     POST /envelopes           {"tokens": [base64 …]}, at most 10,000 → {"envelopes": [base64 or null …]} in order
-    GET  /healthz /readyz     is the process up; does it publish
+    GET  /healthz /readyz /metrics      for the operator: health.py
 
 Everything may be read from any web page (CORS). Nothing that is asked for is logged: labels and tokens tell
 which records belong together. Records are mostly hashes and signatures, so bundles are not compressed: it
@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from ledger.core.encoding import b64decode, b64encode, sha256
 from ledger.core.errors import Malformed
@@ -35,6 +34,8 @@ from ledger.core.tiles import ENTRIES, FULL_WIDTH, parse_path
 from ledger.files import read_limited
 from ledger.store import Store, StoreBusy
 from ledger.store.envelopes import find_envelopes
+from publisher.health import Standings, health_routes
+from publisher.problems import HANDLERS, NEVER, OpenToAll, Refused
 from publisher.published import IndexWrong, NotPublished, Published
 from publisher.run import Status
 from publisher.tiles import MAX_BUNDLE, Folder
@@ -51,7 +52,6 @@ TOKENS_AT_ONCE = 100
 FOR_EVER = "public, max-age=31536000, immutable"
 SHORTLY = "public, max-age=60"
 NOT_CACHED = "no-cache"
-NEVER = "no-store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +65,7 @@ class Site:
     vkeys: tuple[VerifierKey, ...]
     policy_text: Callable[[], str | None]
     status: Callable[[], Status]
-
-
-class Refused(Exception):
-    """A request that is answered with a problem (RFC 9457)."""
-
-    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.headers = dict(headers or {})
-
-
-TITLES = {
-    "malformed-body": "The body is not what this call takes",
-    "too-large": "The body is too large",
-    "too-many": "Too many at once",
-    "too-slow": "The request did not arrive in time",
-    "not-published": "Nothing is published yet",
-    "busy": "This cannot be answered now",
-    "not-found": "There is nothing here",
-    "method-not-allowed": "This address does not take that method",
-    "bad-request": "The request cannot be understood",
-    "internal": "The publisher failed",
-}
+    standings: Standings = list
 
 
 def public_app(site: Site) -> ASGIApp:
@@ -138,18 +114,6 @@ def public_app(site: Site) -> ASGIApp:
 
         return StreamingResponse(body(), 200, {"Cache-Control": NEVER}, "application/json")
 
-    async def healthz(_: Request) -> Response:
-        return _json({"status": "up"}, NEVER)
-
-    async def readyz(_: Request) -> Response:
-        status, view = site.status(), site.published.view
-        about = {
-            "state": status.state,
-            "reasons": list(status.reasons),
-            "published_size": view.checkpoint.size if view else 0,
-        }
-        return _json(about, NEVER, 200 if status.state == "publishing" else 503)
-
     async def home(_: Request) -> Response:
         text = (
             f"This is the public side of the log {site.origin}.\n\n"
@@ -166,50 +130,14 @@ def public_app(site: Site) -> ASGIApp:
         Route("/log.json", log_json),
         Route("/index/proofs", index_proofs, methods=["POST"]),
         Route("/envelopes", envelopes, methods=["POST"]),
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
+        *health_routes(site.store, site.status, site.standings),
     ]
     app = Starlette(
         routes=routes,
-        exception_handlers={Refused: _refused, HTTPException: _http_error, Exception: _internal},
+        exception_handlers=HANDLERS,
     )
     app.router.redirect_slashes = False  # one address for each thing
     return OpenToAll(app)
-
-
-class OpenToAll:
-    """CORS: every answer may be read by any web page, and a preflight is answered at once.
-
-    Always, not only when the request has an Origin: caches keep one answer for all.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        if scope["method"] == "OPTIONS":
-            headers = {
-                "Access-Control-Allow-Origin": "*",
-                "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
-                "Access-Control-Allow-Headers": "content-type",
-                "Access-Control-Max-Age": "86400",
-            }
-            await Response(None, 204, headers)(scope, receive, send)
-            return
-
-        async def send_open(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    (b"access-control-allow-origin", b"*"),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-            await send(message)
-
-        await self._app(scope, receive, send_open)
 
 
 def _read_tile(folder: Folder, path: str) -> bytes:
@@ -289,32 +217,3 @@ async def _read_list(request: Request, name: str, most: int) -> list[bytes]:
 def _json(value: object, cache: str, status: int = 200) -> Response:
     # With surrogates escaped: a policy file may hold octets that are not UTF-8.
     return Response(json.dumps(value).encode(), status, {"Cache-Control": cache}, "application/json")
-
-
-def _problem(status: int, code: str, detail: str, headers: Mapping[str, str]) -> Response:
-    about = {
-        "type": f"urn:glassbook:problem:{code}",
-        "title": TITLES[code],
-        "status": status,
-        "detail": detail,
-    }
-    return Response(
-        json.dumps(about).encode(), status, {"Cache-Control": NEVER, **headers}, "application/problem+json"
-    )
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    return _problem(error.status, error.code, error.detail, error.headers)
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
-    return _problem(error.status_code, code, "look at / for what can be asked for", error.headers or {})
-
-
-async def _internal(_: Request, __: Exception) -> Response:
-    return _problem(
-        500, "internal", "this is a fault of the publisher; its operator finds more in the log", {}
-    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from badwitness import (
     Answer,
@@ -25,11 +27,14 @@ from badwitness import (
     stranger,
 )
 from smalllog import LOG_VKEYS, NOW, ORIGIN, Clock, SmallLog
+from starlette.applications import Starlette
 
 from ledger.core.note import SignatureLine, parse_note
+from ledger.settings import parse_settings
 from ledger.store.log import read_size
 from ledger.store.witnesses import read_witnesses
-from publisher import addcheckpoint
+from publisher import addcheckpoint, statuscommand
+from publisher.health import health_routes
 from publisher.policy import PolicyWitness, format_policy
 from publisher.run import Publisher
 
@@ -288,3 +293,37 @@ def test_a_witness_whose_clock_is_slow_does_not_have_the_checkpoint_renewed_all_
         assert not publisher.round()
     clock.now += 50
     assert publisher.round()
+
+
+def test_an_operator_sees_in_three_places_which_witness_is_missing_and_since_when(two: Two) -> None:
+    two.second.behave = refuse(500, b"out of disk\n")
+    two.write(needed=True)
+    publisher = two.small.publisher()
+    assert not publisher.round()
+    size = two.small.append(3)
+    app = Starlette(routes=health_routes(two.small.store, lambda: publisher.status, publisher.standings))
+    transport = httpx.ASGITransport(app=app)
+
+    async def get(path: str) -> httpx.Response:
+        async with httpx.AsyncClient(transport=transport, base_url="http://publisher") as client:
+            return await client.get(path)
+
+    ready = asyncio.run(get("/readyz"))
+    assert ready.status_code == 503 and ready.json()["state"] == "waiting for witnesses"
+    assert (ready.json()["sequenced_size"], ready.json()["published_size"]) == (size, 0)
+    told = {about["witness"]: about for about in ready.json()["witnesses"]}
+    assert (told["W1"]["standing"], told["W1"]["since"], told["W1"]["confirmed_size"]) == ("cosigns", None, 2)
+    assert (told["W2"]["standing"], told["W2"]["since"]) == ("missing", NOW)
+    assert "out of disk" in told["W2"]["why"]
+    metrics = asyncio.run(get("/metrics")).text
+    assert "glassbook_publishing 0.0\n" in metrics and "glassbook_published_entries 0.0\n" in metrics
+    assert f'glassbook_witness_cosigns{{name="{W2}",witness="W2"}} 0.0\n' in metrics
+    assert f'glassbook_witness_absent_since_seconds{{name="{W2}",witness="W2"}} 1.79e+09\n' in metrics
+
+    settings = parse_settings(f'origin = "{ORIGIN}"\n'.encode(), two.small.home)
+    lines = statuscommand.words(statuscommand.look(settings, two.small.store, two.small.policy()), NOW + 60)
+    assert "sequenced   6 entries" in lines and "            6 entries are sequenced, not published" in lines
+    assert "publisher   does not run: start it with glassbook up" in lines
+    assert "witness W1 cosigned size 2, 2026-09-21 14:13:20 UTC" in lines
+    (missing,) = [line for line in lines if "W2" in line]
+    assert missing.startswith("witness W2 is missing since 2026-09-21 14:13:20 UTC: answered 500")
