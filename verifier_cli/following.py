@@ -1,8 +1,8 @@
 """How an auditor gets from one checkpoint of a log to the next: step by step, saved, and never past what it may say.
 
     follow(request)    Audited       every entry below this checkpoint was audited and is saved as such: cosign it
-                       Answer 422    the log breaks a rule of docs/formats.md, for good
-                       Answer 409    the log signed two checkpoints that cannot both be true
+                       Answer 422    the log breaks a rule of docs/formats.md, for good; or this checkpoint and the one
+                                     audited under, both signed by the log, cannot both be true
                        Answer 503    an entry is ahead of this clock, or the entries cannot be read, or are not those
                                      signed; or the log has gone on meanwhile
 
@@ -133,7 +133,7 @@ class Follower:
         if replay.violations:
             return self._condemn(request, replay.violations)
         if replay.size > checkpoint.size:
-            return older(replay.size)
+            return _older(replay.size)
         if replay.size < checkpoint.size:
             replay.newest = now
             finding = self._advance(replay, request, asked, stop)
@@ -215,7 +215,7 @@ class Follower:
         self._replay = None
         if self._alarms.due(self.origin, FORK, fork.what):
             self._alarms.raise_(self.origin, FORK, fork.what, keep_fork(self._file.path.parent, fork))
-        return Answer(409, f"{fork.what}\n")
+        return Answer(422, f"{fork.what}\n")
 
     # -- what it works with ----------------------------------------------------------------------------
 
@@ -254,7 +254,7 @@ class Follower:
         return self._open()[2]
 
 
-def older(size: int) -> Answer:
+def _older(size: int) -> Answer:
     """A checkpoint below what is audited already is not looked at: the log has a newer one."""
     return _not_now(
         f"this auditor has audited {size} entries already; ask again with the newest checkpoint", 1

@@ -24,7 +24,7 @@ from ledger.files import FileRefused
 from verifier_cli.cosigning import CLOCK_BACK, FORK, Request, cosign, examine, forked
 from verifier_cli.following import CLOCK, UNSAVED
 from verifier_cli.submission import MAX_BODY, TEXT_TYPE, Answer
-from verifier_cli.witnessalarms import Alarms, say
+from verifier_cli.witnessalarms import AGAIN_SECONDS, Alarms, say
 from verifier_cli.witnessaudit import Audits
 from verifier_cli.witnessevidence import fork_between, keep_fork
 from verifier_cli.witnessfile import WitnessFile
@@ -62,7 +62,7 @@ class WitnessService:
         if file.auditor and audits is None:
             self.audits = Audits(file, self.alarms, 1, clock)
         self._clock = clock
-        self._refused: tuple[int, bytes] | None = None
+        self._say_again = 0.0
 
     async def answer(self, body: bytes) -> Answer:
         """What to answer to the body of an add-checkpoint request. Never raises."""
@@ -112,9 +112,9 @@ class WitnessService:
             fork = fork_between(None, seen.note, request.note)
             if fork is not None and self.alarms.due(origin, FORK, fork.what):
                 self.alarms.raise_(origin, FORK, fork.what, keep_fork(self.file.path.parent, fork))
-        elif answer.status == 422 and self._refused != (answer.status, request.note):
+        elif answer.status == 422 and time.monotonic() >= self._say_again:
             # Perhaps a fork, perhaps only a wrong proof: the log signed it, so it may be needed one day.
-            self._refused = (answer.status, request.note)
+            self._say_again = time.monotonic() + AGAIN_SECONDS
             say(f"refused (422): {answer.body.rstrip()}; the checkpoint sent:\n{request.note.decode()}")
         return answer
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from verifier_cli.auditing import Stopped
 from verifier_cli.cosigning import Audited, Request
-from verifier_cli.following import Finding, Follower, older
+from verifier_cli.following import Finding, Follower
 from verifier_cli.submission import Answer
 from verifier_cli.witnessalarms import Alarms
 from verifier_cli.witnessfile import WitnessFile
@@ -23,6 +23,9 @@ from verifier_cli.witnessfile import WitnessFile
 MOST_WAITING = 16
 """Requests of one log that may wait for its audit at once."""
 LONGEST_RETRY_S = 30
+OVERTAKEN = Answer(
+    503, "a newer checkpoint of this log was looked at meanwhile; ask again with the newest\n", retry_after=1
+)
 STOPPING = Answer(503, "this witness is stopping\n", retry_after=1)
 
 
@@ -152,10 +155,8 @@ class LogAudit:
 
         def answer(request: Request) -> Finding:
             same = request.checkpoint == target.checkpoint
-            if same or (isinstance(finding, Answer) and finding.status != 409):
-                return finding
-            # One of the same size with another root is looked at itself when it is asked for again.
-            return older(size)
+            # Another checkpoint than was looked at, no larger: it is looked at itself when it is asked for again.
+            return finding if same else OVERTAKEN
 
         _answer(settled, answer)
 

@@ -1,0 +1,178 @@
+"""An auditor on a real socket: behind and catching up, many requests at once, slow logs, and being stopped."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from auditedlog import AuditedLog, WitnessProcess, make_auditor
+from logserver import Handler, LogServer
+
+from verifier_cli.auditfile import AuditFile
+from verifier_cli.witness import AUDIT_SECONDS
+from verifier_cli.witnessfile import WitnessFile
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> AuditedLog:
+    return AuditedLog(tmp_path / "public")
+
+
+@pytest.fixture
+def path(tmp_path: Path, log: AuditedLog) -> Path:
+    path = tmp_path / "w.sqlite"
+    make_auditor(path, log).close()
+    return path
+
+
+def audited(path: Path, log: AuditedLog) -> int:
+    file = WitnessFile(path)
+    saved = AuditFile(file.open_again())
+    try:
+        return saved.size(log.origin)
+    finally:
+        saved.close()
+        file.close()
+
+
+def test_a_step_of_some_thousand_entries_is_cosigned_in_the_same_answer(path: Path, log: AuditedLog) -> None:
+    with WitnessProcess(path) as witness:
+        assert witness.post(log.body(0)).status_code == 200
+        old = log.size
+        log.grow(2_000)
+        assert witness.post(log.body(old)).status_code == 200
+        assert witness.end() == 0
+
+
+@pytest.fixture
+def slow(tmp_path: Path, log: AuditedLog) -> Iterator[tuple[LogServer, threading.Event]]:
+    """The log over HTTP; its first bundle does not come before the event is set."""
+    go = threading.Event()
+    with LogServer(log.factory) as server:
+
+        def wait(handler: Handler) -> None:
+            go.wait(60)
+            handler.send(server.files[handler.path.lstrip("/")])
+
+        bundle = next(name for name in server.files if "entries" in name)
+        server.wrong[bundle] = wait
+        yield server, go
+        go.set()
+
+
+@pytest.fixture
+def slow_path(tmp_path: Path, log: AuditedLog, slow: tuple[LogServer, threading.Event]) -> Path:
+    path = tmp_path / "slow.sqlite"
+    make_auditor(path, log, place=slow[0].url).close()
+    return path
+
+
+def test_an_auditor_that_is_behind_says_when_to_come_again_and_goes_on(
+    slow_path: Path, log: AuditedLog, slow: tuple[LogServer, threading.Event]
+) -> None:
+    with WitnessProcess(slow_path) as witness:
+        began = time.monotonic()
+        answer = witness.post(log.body(0))
+        assert answer.status_code == 503 and 1 <= int(answer.headers["Retry-After"]) <= 30
+        assert AUDIT_SECONDS <= time.monotonic() - began < AUDIT_SECONDS + 3
+        slow[1].set()
+        until = time.monotonic() + 20
+        while audited(slow_path, log) < log.size:  # nobody asks meanwhile
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert witness.post(log.body(0)).status_code == 200
+
+
+def test_waiting_requests_of_one_log_hold_up_no_other_and_are_not_too_many(
+    slow_path: Path, tmp_path: Path, log: AuditedLog, slow: tuple[LogServer, threading.Event]
+) -> None:
+    other = AuditedLog(tmp_path / "other")
+    other.factory = type(other.factory)("other.example.gov/test/2026")
+    other.source = other.factory.add_source()
+    other.grow(2)
+    file = WitnessFile(slow_path)
+    from auditedlog import tell
+
+    tell(file, other)
+    file.close()
+    body = log.body(0)
+    with WitnessProcess(slow_path) as witness, ThreadPoolExecutor(24) as pool:
+        asked = [pool.submit(witness.post, body) for _ in range(24)]
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert witness.post(other.body(0)).status_code == 200
+        assert time.monotonic() - began < 2
+        answers = [one.result() for one in asked]
+        assert {answer.status_code for answer in answers} == {429, 503}
+        assert all(int(answer.headers["Retry-After"]) >= 1 for answer in answers)
+        slow[1].set()
+
+
+def test_many_requests_for_one_checkpoint_are_all_cosigned_alike(path: Path, log: AuditedLog) -> None:
+    body = log.body(0)
+    with WitnessProcess(path) as witness, ThreadPoolExecutor(8) as pool:
+        answers = [one.result() for one in [pool.submit(witness.post, body) for _ in range(8)]]
+        assert {answer.status_code for answer in answers} <= {200, 409}
+        assert any(answer.status_code == 200 for answer in answers)
+        for answer in answers:
+            if answer.status_code == 409:
+                assert answer.text == f"{log.size}\n"
+
+
+def test_a_log_that_hangs_does_not_keep_the_witness_from_ending(slow_path: Path, log: AuditedLog) -> None:
+    with WitnessProcess(slow_path) as witness:
+        waiting = threading.Thread(target=lambda: _ignored(witness, log.body(0)))
+        waiting.start()
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert witness.end(signal.SIGTERM) == 0
+        assert time.monotonic() - began < 12
+        waiting.join()
+    assert audited(slow_path, log) == 0
+
+
+def _ignored(witness: WitnessProcess, body: bytes) -> None:
+    try:
+        witness.post(body)
+    except httpx.HTTPError:
+        pass
+
+
+def test_a_second_process_on_one_file_says_so(path: Path, log: AuditedLog) -> None:
+    with WitnessProcess(path), pytest.raises(RuntimeError, match="serves this witness already"):
+        WitnessProcess(path)
+
+
+def test_a_log_added_while_it_serves_is_served(tmp_path: Path, log: AuditedLog) -> None:
+    file = WitnessFile.create(tmp_path / "w.sqlite", "a.example/1", auditor=True)
+    with WitnessProcess(file.path) as witness:
+        assert witness.post(log.body(0)).status_code == 404
+        from auditedlog import tell
+
+        tell(file, log)
+        assert witness.post(log.body(0)).status_code == 200
+    file.close()
+
+
+def test_a_file_moved_while_it_serves_is_noticed(path: Path, log: AuditedLog) -> None:
+    with WitnessProcess(path) as witness:
+        assert witness.post(log.body(0)).status_code == 200
+        path.rename(path.with_name("elsewhere.sqlite"))
+        old = log.size
+        log.grow(1)
+        assert witness.post(log.body(old)).status_code == 503
+        path.with_name("elsewhere.sqlite").rename(path)
+        assert witness.post(log.body(old)).status_code == 200
+
+
+def test_health_says_how_it_stands(path: Path, log: AuditedLog) -> None:
+    with WitnessProcess(path) as witness:
+        assert witness.post(log.body(0)).status_code == 200
+        answer = httpx.get(f"{witness.url}/healthz", trust_env=False)
+        assert answer.status_code == 200 and f"size {log.size}" in answer.text
