@@ -217,7 +217,7 @@ class SignedTree:
     def _differs(self, level: int, n: int, true: bytes, given: bytes | None) -> None:
         path = Tile(level, n, self.width(level, n)).path
         slot = 0
-        if given is None:
+        if given is None or len(given) != len(true):
             what = f"{path} is not of the {len(true)} bytes that a tile of its width has"
         else:
             slot = next(at for at in range(len(true)) if given[at] != true[at]) // HASH_BYTES

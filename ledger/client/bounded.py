@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies
 
 import httpx
 import tenacity
 
+from ledger.client.deadline import DeadlineTransport
 from ledger.client.publiclog import Unreachable
 
 ANSWER_SECONDS = 60.0  # for one whole answer, however slowly it trickles
@@ -22,6 +24,7 @@ FIRST_WAIT = 0.25  # seconds before the second attempt, about; doubled before ea
 JITTER = 0.25  # seconds at most that a wait is longer by chance, so that readers do not come back all at once
 LONGEST_ASKED = 30.0  # seconds: a server that asks for more by Retry-After is not waited for
 MAX_REDIRECTS = 3
+CONNECTIONS = 16
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({429, 500, 502, 503, 504})  # worth another attempt
 _HEADERS = {"Accept-Encoding": "gzip, identity"}
@@ -51,10 +54,14 @@ class BoundedHttp:
         self._answer_seconds = answer_seconds
         self._attempts = attempts
         self._sleep = sleep
+        self._transport = DeadlineTransport(CONNECTIONS)
+        # A proxy that the user's environment names for everything goes first: then only bodies have a deadline.
+        mounts = {} if "all" in getproxies() else {"all://": self._transport}
         self._client = httpx.Client(
+            mounts=mounts,
             timeout=httpx.Timeout(min(15.0, answer_seconds), connect=min(10.0, answer_seconds)),
             follow_redirects=False,
-            limits=httpx.Limits(max_connections=16),
+            limits=httpx.Limits(max_connections=CONNECTIONS),
             headers={"User-Agent": "glassbook-verify", **_HEADERS},
         )
 
@@ -111,20 +118,12 @@ class BoundedHttp:
         url = str(request.url)
         deadline = time.monotonic() + self._answer_seconds
         try:
-            response = self._client.send(request, stream=True)
-            try:
-                pieces = _decoded(url, response, limit)
-                body = bytearray()
-                for piece in pieces:
-                    body += piece
-                    if len(body) > limit:
-                        raise Unreachable(url, f"the answer is longer than {limit} bytes; not read further")
-                    if time.monotonic() > deadline:
-                        raise Unreachable(url, f"no whole answer within {self._answer_seconds:g} seconds")
-                return response.status_code, response.headers, bytes(body)
-            finally:
-                response.close()
+            with self._transport.until(deadline):
+                return self._answered(request, limit, deadline)
         except httpx.TimeoutException:
+            if time.monotonic() > deadline:
+                # It did answer, a little at a time: asking again would take as long.
+                raise Unreachable(url, f"no whole answer within {self._answer_seconds:g} seconds") from None
             raise _TryAgain(Unreachable(url, "no answer in time; check the network and try again")) from None
         except httpx.UnsupportedProtocol:
             raise Unreachable(url, "not an http or https address") from None
@@ -133,6 +132,24 @@ class BoundedHttp:
             raise _TryAgain(
                 Unreachable(url, f"cannot be reached ({reason}); check the address and the network")
             ) from None
+
+    def _answered(
+        self, request: httpx.Request, limit: int, deadline: float
+    ) -> tuple[int, httpx.Headers, bytes]:
+        url = str(request.url)
+        response = self._client.send(request, stream=True)
+        try:
+            pieces = _decoded(url, response, limit)
+            body = bytearray()
+            for piece in pieces:
+                body += piece
+                if len(body) > limit:
+                    raise Unreachable(url, f"the answer is longer than {limit} bytes; not read further")
+                if time.monotonic() > deadline:
+                    raise Unreachable(url, f"no whole answer within {self._answer_seconds:g} seconds")
+            return response.status_code, response.headers, bytes(body)
+        finally:
+            response.close()
 
 
 def _decoded(url: str, response: httpx.Response, limit: int) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from ledger.client.publiclog import MAX_CHECKPOINT, IndexAnswer, Unreachable, cu
 from ledger.core.checkpoint import parse_checkpoint
 from ledger.core.entries import IndexRoot, decode_entry, index_label
 from ledger.core.errors import Malformed, ProofRefuted, RuleBroken
-from ledger.core.index import MemoryRows, PrefixTree
+from ledger.core.index import TOP_BITS, MemoryRows, PrefixTree
 from ledger.core.merkle import leaf_hash, prove_inclusion
 from ledger.core.note import parse_note
 from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile, TileHashes, decode_bundle
@@ -105,7 +105,7 @@ class FilesLog(ABC):
         last = decode_entry(raw)
         if not isinstance(last, IndexRoot):
             raise RuleBroken(f"entry {size - 1}", "the last, is no index root", entry=raw, checkpoint=note)
-        tree = PrefixTree(MemoryRows())
+        tree = PrefixTree(MemoryRows(TOP_BITS))
         tree.insert_many(pairs)
         if tree.root != last.index_root or tree.labels != last.labels:
             raise RuleBroken(

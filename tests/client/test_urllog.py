@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from logfactory import NOW, LogFactory
-from logserver import Handler, LogServer
+from logserver import (
+    Handler,
+    LogServer,
+    cut_gzip,
+    endless,
+    gzip_bomb,
+    huge_header,
+    redirect_loop,
+    slow_body,
+    wrong_length,
+)
 
 from ledger.client.bounded import BoundedHttp
 from ledger.client.openlog import open_log
@@ -90,36 +100,6 @@ def test_a_full_tile_that_is_gone_is_unreachable(client: UrlLog, server: LogServ
         client.tile(Tile(0, 7))
 
 
-def _slow(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    for _ in range(1000):
-        handler.wfile.write(b"x")
-        handler.wfile.flush()
-        time.sleep(0.05)
-
-
-def _endless(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    handler.close_connection = True
-    for _ in range(2000):
-        handler.wfile.write(bytes(1 << 16))
-
-
-def _bomb(handler: Handler) -> None:
-    handler.send(gzip.compress(bytes(64 << 20)), Content_Encoding="gzip")
-
-
-def _loop(handler: Handler) -> None:
-    handler.send(b"", 302, Location="/checkpoint")
-
-
-def _cut(handler: Handler) -> None:
-    handler.send(gzip.compress(b"x" * 5000)[:-10], Content_Encoding="gzip")
-
-
 def _brotli(handler: Handler) -> None:
     handler.send(b"x", Content_Encoding="br")
 
@@ -131,11 +111,13 @@ def _to_file(handler: Handler) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (_slow, "within|in time"),
-        (_endless, "longer than 1048576 bytes"),
-        (_bomb, "longer than 1048576 bytes"),
-        (_loop, "redirects"),
-        (_cut, "breaks off"),
+        (slow_body, "within|in time"),
+        (endless, "longer than 1048576 bytes"),
+        (gzip_bomb, "longer than 1048576 bytes"),
+        (redirect_loop, "redirects"),
+        (cut_gzip, "breaks off"),
+        (huge_header, "cannot be reached"),
+        (wrong_length, "cannot be reached"),
         (_brotli, "not asked for"),
         (_to_file, "not followed"),
         (404, "no such file"),
