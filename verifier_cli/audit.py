@@ -28,9 +28,8 @@ from verifier_cli.auditfile import AuditFile
 from verifier_cli.auditfound import Audit
 from verifier_cli.auditing import Save, Stopped, advance
 from verifier_cli.auditwords import audit_lines, audit_result, rule_of
-from verifier_cli.consistency import remember
+from verifier_cli.consistency import check_audited, remember
 from verifier_cli.outcome import Line, Outcome, Verdict, write_refutation
-from verifier_cli.stats import check_audited
 from verifier_cli.violation import Collector
 
 SHOWN = 20

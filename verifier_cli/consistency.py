@@ -6,9 +6,12 @@ from pathlib import Path
 from ledger.client.publiclog import PublicLog
 from ledger.client.seen import default_path, load_seen, save_seen
 from ledger.client.view import View
-from ledger.core.errors import GlassbookError, ProofRefuted, QuorumNotMet
+from ledger.core.encoding import b64encode
+from ledger.core.errors import Fork, GlassbookError, ProofRefuted, QuorumNotMet
+from ledger.core.merkle import check_consistency
 from ledger.core.policy import Opened, Policy
 from ledger.core.receipt import checkpoint_step
+from ledger.core.replay import Replay
 from ledger.core.trustedlog import TrustedLog
 from verifier_cli.forks import by_log_alone, refuse_fork, shown
 from verifier_cli.logfacts import log_facts
@@ -108,3 +111,19 @@ def open_earlier(policy: Policy, note: bytes, file: str, now: int) -> Opened:
     except GlassbookError as error:
         # "checkpoint" alone would be taken for the log's.
         raise type(error)(f"{file}: {error.where}", error.what, **error.evidence) from None
+
+
+def check_audited(view: View, replay: Replay) -> None:
+    """Raise `Fork` unless the log at `view` begins with the entries that were audited."""
+    if not replay.size:
+        return
+    size = replay.size
+    proof = view.consistency_from(size)
+    try:
+        check_consistency(size, view.size, replay.frontier.root(), view.opened.checkpoint.root, proof)
+    except ProofRefuted:
+        raise Fork(
+            "checkpoint", f"size {view.size} does not begin with the {size} entries that were audited before",
+            note=view.note, proof=[b64encode(node) for node in proof],
+            audited={"size": size, "root": b64encode(replay.frontier.root())},
+        ) from None  # fmt: skip

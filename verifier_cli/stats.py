@@ -18,16 +18,16 @@ from typing import Any
 from ledger.client.publiclog import PublicLog
 from ledger.client.view import View
 from ledger.core.encoding import b64encode, format_date
-from ledger.core.errors import Fork, ProofRefuted, Refuted, RuleBroken
-from ledger.core.merkle import check_consistency
+from ledger.core.errors import Refuted, RuleBroken
 from ledger.core.policy import Policy
 from ledger.core.replay import Replay
 from ledger.files import FileRefused
 from verifier_cli.auditfile import AuditFile
 from verifier_cli.auditing import Advanced, advance
+from verifier_cli.auditprogress import AuditProgress
+from verifier_cli.consistency import check_audited
 from verifier_cli.logfacts import log_facts, log_line
 from verifier_cli.outcome import Line, Outcome, Table, Verdict, write_refutation
-from verifier_cli.report import Progress
 from verifier_cli.statsrows import COLUMNS, Row, Wish, rows
 
 CSV_COLUMNS = ("origin", "size", "root", "by", *COLUMNS)
@@ -104,7 +104,7 @@ def stats_command(
     jobs: int,
     audited_only: bool,
     as_csv: bool,
-    progress: Progress,
+    progress: AuditProgress,
 ) -> Outcome:
     """Count. Raises `Unreachable`, `QuorumNotMet`, and `Fork` when the log does not begin with what was audited."""
     view = View.open(log, policy, now)
@@ -122,7 +122,7 @@ def stats_command(
         if not audited_only:
             advanced = advance(
                 log, replay, view.opened.checkpoint, jobs=jobs, save=file.save,
-                progress=lambda done, size: progress.step("auditing", done, size),
+                progress=progress,
             )  # fmt: skip
             if advanced.summary is None or advanced.of_copy:
                 return _false_copy(view, advanced)
@@ -138,22 +138,6 @@ def told_by_name(audit: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise FileRefused(f"{audit}: {error}; look at its disk, or name another file with --audit") from None
-
-
-def check_audited(view: View, replay: Replay) -> None:
-    """Raise `Fork` unless the log at `view` begins with the entries that were audited."""
-    if not replay.size:
-        return
-    size = replay.size
-    proof = view.consistency_from(size)
-    try:
-        check_consistency(size, view.size, replay.frontier.root(), view.opened.checkpoint.root, proof)
-    except ProofRefuted:
-        raise Fork(
-            "checkpoint", f"size {view.size} does not begin with the {size} entries that were audited before",
-            note=view.note, proof=[b64encode(node) for node in proof],
-            audited={"size": size, "root": b64encode(replay.frontier.root())},
-        ) from None  # fmt: skip
 
 
 def _false_copy(view: View, advanced: Advanced) -> Outcome:

@@ -15,7 +15,6 @@ from verifier_cli.options import (
     PolicyOption,
 )
 from verifier_cli.outcome import Outcome
-from verifier_cli.report import Progress
 
 BY = ("source", "day", "month", "activity", "seal")
 
@@ -60,13 +59,14 @@ def stats(
 
     def work() -> Outcome:
         from ledger.client.seen import data_path
+        from verifier_cli.auditprogress import AuditProgress
         from verifier_cli.stats import stats_command
         from verifier_cli.statsrows import Wish
 
         trusted = cli._policy(policy)
         wish = Wish(by, tuple(source or ()), since, until, lang)
         place = audit or data_path(trusted, "audit", ".sqlite")
-        with Progress(as_json) as progress, closing(cli._log(log)) as opened:
+        with AuditProgress(as_json) as progress, closing(cli._log(log)) as opened:
             return stats_command(
                 opened, trusted, cli._now(), place, wish,
                 jobs=jobs, audited_only=audited, as_csv=as_csv, progress=progress,

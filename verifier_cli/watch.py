@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,8 @@ from ledger.core.replay import Replay, Violation
 from ledger.files import FileRefused
 from verifier_cli.auditfile import AuditFile
 from verifier_cli.auditing import Advanced, Auditor
-from verifier_cli.consistency import follow, open_after, open_earlier
+from verifier_cli.consistency import check_audited, follow, open_after, open_earlier
 from verifier_cli.outcome import Verdict, write_refutation
-from verifier_cli.stats import check_audited
 from verifier_cli.violation import write_violation_evidence
 from verifier_cli.watchalerts import Alert, Alerts, Condition, WatchState, load_state, save_state, state_path
 from verifier_cli.watchhooks import Webhook
@@ -49,6 +48,10 @@ from verifier_cli.words import plain
 
 WORTH_A_BAR = 20_000
 """Entries to audit from which on progress is shown."""
+
+
+Bar = AbstractContextManager[Callable[[int, int], None] | None]
+"""What shows the progress of one audit: called with the entries audited and all there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class Watch:
         say: Callable[[str], None],
         urls: Sequence[str] = (),
         about: dict[str, Any] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        bar: Callable[[], Bar] = nullcontext,
         stop: threading.Event | None = None,
     ) -> None:
         """Read what is remembered. `about` goes into evidence files. Raises `Malformed`, OSError, sqlite3.Error."""
@@ -101,7 +104,7 @@ class Watch:
         self._clock = clock
         self._tell = tell
         self._about = about or {}
-        self._progress = progress
+        self._bar = bar
         self.stop = stop or threading.Event()
         self.figures = Figures()
         self._state_path = state_path(places.seen)
@@ -210,32 +213,33 @@ class Watch:
             if replay.size > view.size:
                 return  # another program audited a newer checkpoint with this file
             replay.newest = time
-            advanced = self._auditor.advance(
-                replay, view.opened.checkpoint, save=self._save, progress=self._shown(view, replay),
-                stop=self.stop,
-            )  # fmt: skip
-            if replay.register.has_charter:
-                self._state.promised = replay.register.charter.merge_delay_s
-                view.check_charter_keys(replay.register.charter)
+            with self._bar() if view.size - replay.size > WORTH_A_BAR else nullcontext() as progress:
+                advanced = self._auditor.advance(
+                    replay, view.opened.checkpoint, save=self._save, progress=progress, stop=self.stop
+                )
         except Fork as error:
             self._replay = None
             raise self._refuted("fork", "audit", error, now) from None
         except ProofRefuted as error:
             self._replay = None
             raise self._refuted("copy", "", error, now) from None
-        except Refuted as error:
-            raise self._refuted("checkpoint", "", error, now) from None
         except BaseException:
             # What is in memory may be ahead of what is proven: the next round loads what was saved.
             self._replay = None
             raise
-        self._judge("checkpoint", [], now)
         self._judge("copy", self._copy(view, replay, advanced, now), now)
         if advanced.summary is None:
             self._replay = None
             return
         self._judge("violation", self._violations(view, replay, now), now)
         self._judge("silent", silent_sources(replay, self._wishes.silent_days, self._wishes.lang), now)
+        if replay.register.has_charter:
+            self._state.promised = replay.register.charter.merge_delay_s
+            try:
+                view.check_charter_keys(replay.register.charter)
+            except Refuted as error:
+                raise self._refuted("checkpoint", "", error, now) from None
+        self._judge("checkpoint", [], now)
 
     def _loaded(self, view: View, time: int) -> Replay:
         if self._replay is None:
@@ -249,9 +253,6 @@ class Watch:
     def _save(self, replay: Replay) -> None:
         with _of_this_computer():
             self._file.save(replay)
-
-    def _shown(self, view: View, replay: Replay) -> Callable[[int, int], None] | None:
-        return self._progress if view.size - replay.size > WORTH_A_BAR else None
 
     def _copy(self, view: View, replay: Replay, advanced: Advanced, now: int) -> list[Condition]:
         if not advanced.of_copy:

@@ -18,7 +18,7 @@ ended; in between it is *firing*. A fork and a violation last: nothing that a lo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,7 @@ from ledger.core.encoding import sha256
 from ledger.core.errors import Malformed
 from ledger.core.jose import parse_json
 from ledger.files import read_limited, write_atomic
+from verifier_cli.words import plain
 
 EVENT_SCHEMA = "glassbook-watch/1"
 STATE_SCHEMA = "glassbook-watch-state/1"
@@ -84,12 +85,12 @@ class Alerts:
         self._origin = origin
         self._firing = {(alert.kind, alert.key): alert for alert in firing}
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Alert]:
         return iter(list(self._firing.values()))
 
     def of(self, kind: str) -> list[Alert]:
         """The firing ones of a kind."""
-        return [alert for alert in self._firing.values() if alert.kind == kind]
+        return [alert for alert in self if alert.kind == kind]
 
     def has(self, kind: str, key: str) -> bool:
         """Whether this one is firing."""
@@ -97,7 +98,7 @@ class Alerts:
 
     def counting_as(self, what: str) -> list[Alert]:
         """The firing ones that count as `refuted`, `missing` or `not checked`."""
-        return [alert for alert in self._firing.values() if COUNTS_AS[alert.kind] == what]
+        return [alert for alert in self if COUNTS_AS[alert.kind] == what]
 
     def judge(self, kind: str, conditions: Iterable[Condition], now: int, size: int) -> list[dict[str, Any]]:
         """Take in all conditions of one kind that there are now; returns the events to tell, in order.
@@ -109,7 +110,7 @@ class Alerts:
         for place, condition in found.items():
             if place not in self._firing:
                 alert = Alert(
-                    kind, condition.key, condition.message, condition.since, now, size, condition.details,
+                    kind, condition.key, plain(condition.message), condition.since, now, size, condition.details,
                     condition.evidence_file,
                 )  # fmt: skip
                 self._firing[place] = alert

@@ -28,7 +28,6 @@ from verifier_cli.options import (
     StateOption,
 )
 from verifier_cli.outcome import Line, Outcome, Verdict
-from verifier_cli.report import Progress
 
 if TYPE_CHECKING:
     from verifier_cli.watch import Watch
@@ -100,6 +99,7 @@ def watch(
 
     def work() -> Outcome:
         from ledger.client.seen import data_path, default_path
+        from verifier_cli.auditprogress import AuditProgress
         from verifier_cli.stats import told_by_name
         from verifier_cli.watch import Places, Watch, Wishes
 
@@ -108,19 +108,19 @@ def watch(
         places = Places(state or default_path(trusted), audit or data_path(trusted, "audit", ".sqlite"))
         wishes = Wishes(stale, silent, patience, unreachable, jobs, lang)
         stop = threading.Event()
-        with Progress(as_json) as progress, told_by_name(places.audit):
+        with told_by_name(places.audit):
             source = cli._log(log)
             watched = Watch(
                 source, trusted, places, wishes,
                 clock=cli._now, tell=_teller(as_json, quiet=as_json and once), say=_say, urls=webhook or (),
-                about=about, progress=lambda done, size: progress.step("auditing", done, size), stop=stop,
+                about=about, bar=lambda: AuditProgress(as_json), stop=stop,
             )  # fmt: skip
             try:
                 with _ended_by_signals(watched), _metrics(watched, address):
                     if not once:
                         _say(f"watching {trusted.origin} every {interval:g} s; remembered in {places.seen}")
                     _rounds(watched, interval, once, until_violation)
-                    watched.flush(FLUSH_SECONDS if once or until_violation and not stop.is_set() else 0)
+                    watched.flush(FLUSH_SECONDS if (once or until_violation) and not stop.is_set() else 0)
             finally:
                 watched.close()
                 with suppress(OSError):
@@ -220,6 +220,7 @@ def _ended_by_signals(watched: Watch) -> Iterator[None]:
     """
 
     def cut_off() -> None:
+        # The main thread may be anywhere, and is not waited for.
         code = 1 if watched.alerts.counting_as("refuted") else 0
         _say("stopped in the middle of a request; what was found before is kept")
         for child in multiprocessing.active_children():

@@ -92,21 +92,22 @@ def silent_sources(replay: Replay, days: int, lang: str) -> list[Condition]:
         _, end = replay.register.owes_coverage(source)
         if end is not None and end < last:
             continue
-        missing = set(replay.silent_days_of(source))
-        first = last + 1
-        while first - 1 in missing:
-            first -= 1
-        run = last + 1 - first
-        if run < days or not run:
+        run = replay.counts.silent_run(source, replay.register, replay.newest)
+        if len(run) < days:
             continue
         department = in_language(versions[-1].department, lang)
         system = in_language(versions[-1].system, lang)
         message = (
-            f"{department} · {system} (source {source}) has stated no coverage for {day_in_words(first)} and"
-            f" what came after: {run} day{'s' * (run != 1)}, {len(missing)} in all"
+            f"{department} · {system} (source {source}) has stated no coverage since {day_in_words(run.start)}, that"
+            f" day included: for {len(run)} day{'s' * (len(run) != 1)} up to {day_in_words(run[-1])}"
         )
-        details = {"source": source, "department": department, "since_day": format_date(first), "days": run}
-        found.append(Condition("silent", str(source), message, first * 86_400, details))
+        details = {
+            "source": source,
+            "department": department,
+            "since_day": format_date(run.start),
+            "days": len(run),
+        }
+        found.append(Condition("silent", str(source), message, run.start * 86_400, details))
     return found
 
 

@@ -139,6 +139,14 @@ class Counts:
         """Days for which `source` owes coverage and has none, up to two days before `newest`."""
         return [day for day in _owed_days(source, register, newest) if not self._is_covered(source, day)]
 
+    def silent_run(self, source: int, register: Register, newest: int) -> range:
+        """The silent days of a source that end with the last one owed, without a covered day between them."""
+        owed = _owed_days(source, register, newest)
+        first = owed.stop
+        while first > owed.start and not self._is_covered(source, first - 1):
+            first -= 1
+        return range(first, owed.stop)
+
     def silent(self, register: Register, newest: int) -> dict[int, int]:
         """How many silent days each source has."""
         owed = {source: _owed_days(source, register, newest) for source in register.sources}
