@@ -14,16 +14,18 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ledger.files import FileRefused
 from verifier_cli.cosigning import CLOCK_BACK, FORK, Request, cosign, examine, forked
 from verifier_cli.following import CLOCK, UNSAVED
+from verifier_cli.slowclients import bounded_protocol
 from verifier_cli.submission import MAX_BODY, TEXT_TYPE, Answer
+from verifier_cli.watchhooks import Webhook
 from verifier_cli.witnessalarms import AGAIN_SECONDS, Alarms, say
 from verifier_cli.witnessaudit import Audits
 from verifier_cli.witnessevidence import fork_between, keep_fork
@@ -174,10 +176,11 @@ def parse_listen(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def serve(file: WitnessFile, listen: tuple[str, int], jobs: int = 1) -> None:
-    """Answer over HTTP until SIGINT or SIGTERM; says on stderr at which address.
+def serve(file: WitnessFile, listen: tuple[str, int], jobs: int = 1, webhooks: Sequence[str] = ()) -> None:
+    """Answer over HTTP until SIGINT or SIGTERM; says on stderr at which address. Alarms are posted to `webhooks`.
 
-    Raises FileRefused when another process serves the same file, OSError when the address cannot be had.
+    Raises Malformed for what is no webhook's address, FileRefused when another process serves the same file, OSError
+    when the address cannot be had.
     """
     import uvicorn
 
@@ -190,10 +193,17 @@ def serve(file: WitnessFile, listen: tuple[str, int], jobs: int = 1) -> None:
             say(key_words(vkey))
         what = "auditing" if file.auditor else "serving"
         say(f"{what} {', '.join(file.origins()) or 'no log yet'} at {url}")
-        alarms = Alarms(file)
+        hooks = [Webhook(url, (), say) for url in webhooks]
+
+        def tell(event: dict[str, Any]) -> None:
+            for hook in hooks:
+                hook.put(event)
+
+        alarms = Alarms(file, tell=tell)
         audits = Audits(file, alarms, jobs) if file.auditor else None
         config = uvicorn.Config(
             witness_app(file, service=WitnessService(file, alarms=alarms, audits=audits)),
+            http=bounded_protocol(),
             access_log=False,
             log_level="warning",
             lifespan="off",
@@ -202,7 +212,11 @@ def serve(file: WitnessFile, listen: tuple[str, int], jobs: int = 1) -> None:
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         _run(uvicorn.Server(config), bound, audits)
-        if audits is not None and not audits.stop(STOP_SECONDS):
+        ended = audits is None or audits.stop(STOP_SECONDS)
+        for hook in hooks:
+            hook.flush(1.0)
+            hook.close(1.0)
+        if not ended:
             # It hangs in reading a log, where Python's threads cannot be ended. All that counts is on disk.
             say("an audit does not end, as it waits for its log; what it saved is whole")
             file.close()

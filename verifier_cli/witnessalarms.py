@@ -12,14 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from ledger.files import FileRefused
 from verifier_cli.witnessfile import WitnessFile
 
 AGAIN_SECONDS = 60.0
 
-Tell = Callable[[str, str, str, str | None], None]
-"""Takes the log's origin, the kind, the words and the evidence file of an alarm to wherever it is wanted."""
+EVENT_SCHEMA = "glassbook-witness/1"
+
+Tell = Callable[[dict[str, Any]], object]
+"""Takes an alarm, as JSON will have it, to wherever it is wanted."""
 
 
 def say(text: str) -> None:
@@ -56,8 +59,7 @@ class Alarms:
             self._standing.add((origin, kind))
         say(f"ALARM ({kind}) {origin}: {text}" + (f"; evidence: {evidence}" if evidence else ""))
         self._write(lambda: self._file.put_alarm(origin, kind, text, int(self._clock()), evidence))
-        if self._tell is not None:
-            self._tell(origin, kind, text, evidence)
+        self._send(origin, kind, text, evidence, ended=False)
 
     def end(self, origin: str, kinds: Sequence[str]) -> None:
         """What these alarms were about is over."""
@@ -69,6 +71,24 @@ class Alarms:
         if over:
             say(f"over ({', '.join(over)}): {origin}")
             self._write(lambda: self._file.end_alarms(origin, over, int(self._clock())))
+            for kind in over:
+                self._send(origin, kind, "over", None, ended=True)
+
+    def _send(self, origin: str, kind: str, text: str, evidence: str | None, ended: bool) -> None:
+        if self._tell is None:
+            return
+        self._tell(
+            {
+                "schema": EVENT_SCHEMA,
+                "witness": self._file.name,
+                "log": origin,
+                "kind": kind,
+                "at": int(self._clock()),
+                "ended": ended,
+                "message": text,
+                "evidence_file": evidence,
+            }
+        )
 
     def _write(self, write: Callable[[], None]) -> None:
         try:

@@ -2,7 +2,7 @@
 
     glassbook-verify witness --init FILE --name witness.example/w1 [--plain] [--keys both] [--url URL]
     glassbook-verify witness FILE --log-vkey VKEY [--log-vkey VKEY] [--log URL|DIR …]      a log, also a second one
-    glassbook-verify witness FILE --listen HOST:PORT [--jobs N]
+    glassbook-verify witness FILE --listen HOST:PORT [--jobs N] [--webhook URL]
     glassbook-verify witness FILE --status
 
 They may be one call: `--init FILE --name NAME --log-vkey VKEY --log DIR --listen HOST:PORT`. Without `--plain` it is an
@@ -69,6 +69,9 @@ def witness(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that check signatures of an audit.")] = max(
         1, os.cpu_count() or 1
     ),
+    webhook: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="Post alarms there as JSON; may be given again.")
+    ] = None,
     status: Annotated[bool, typer.Option("--status", help="Say how it stands with each log.")] = False,
 ) -> None:
     """A C2SP witness. It cosigns only what it has audited itself; with --plain, whatever only adds to what it saw."""
@@ -86,7 +89,7 @@ def witness(
             if status:
                 print("\n".join(status_words(opened)), flush=True)
             if listen is not None:
-                _serve(opened, listen, jobs)
+                _serve(opened, listen, jobs, webhook or ())
         finally:
             opened.close()
     except _Usage as error:
@@ -158,13 +161,13 @@ def _tell_logs(opened: WitnessFile, keys: Sequence[VerifierKey], log: Sequence[s
         opened.set_places(origins.pop(), places)
 
 
-def _serve(opened: WitnessFile, listen: str, jobs: int) -> None:
+def _serve(opened: WitnessFile, listen: str, jobs: int, webhooks: Sequence[str]) -> None:
     if opened.auditor:
         for origin in opened.origins():
             if not opened.places(origin):
                 raise _Usage(f"an auditor reads the log: give --log URL|DIR for {origin}")
     try:
-        serve(opened, parse_listen(listen), jobs)
+        serve(opened, parse_listen(listen), jobs, webhooks)
     except ModuleNotFoundError as error:
         raise _Usage(f"{error.name} is not installed; run: pip install 'glassbook[witness]'") from None
     except OSError as error:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from auditedlog import AuditedLog, WitnessProcess, make_auditor
 from logserver import Handler, LogServer
 
 from verifier_cli.auditfile import AuditFile
-from verifier_cli.witness import AUDIT_SECONDS
+from verifier_cli.slowclients import bounded_protocol
+from verifier_cli.witness import AUDIT_SECONDS, witness_app
 from verifier_cli.witnessfile import WitnessFile
 
 
@@ -176,3 +181,56 @@ def test_health_says_how_it_stands(path: Path, log: AuditedLog) -> None:
         assert witness.post(log.body(0)).status_code == 200
         answer = httpx.get(f"{witness.url}/healthz", trust_env=False)
         assert answer.status_code == 200 and f"size {log.size}" in answer.text
+
+
+def test_alarms_are_posted_to_a_webhook_and_so_is_their_end(path: Path, log: AuditedLog) -> None:
+    told: list[dict[str, object]] = []
+    here = threading.Event()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+            if told[-1]["ended"]:
+                here.set()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Not on the terminal."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        with WitnessProcess(path, "--webhook", f"http://127.0.0.1:{server.server_address[1]}/x") as witness:
+            bundle = next((log.folder / "tile" / "entries").rglob(f"{log.size}"))
+            bundle.rename(bundle.with_name("away"))
+            assert witness.post(log.body(0)).status_code == 503
+            bundle.with_name("away").rename(bundle)
+            assert witness.post(log.body(0)).status_code == 200
+            assert here.wait(10)
+        server.shutdown()
+    assert [(one["kind"], one["log"], one["ended"]) for one in told] == [
+        ("unreadable", log.origin, False),
+        ("unreadable", log.origin, True),
+    ]
+
+
+def test_connections_that_never_send_a_request_are_closed(tmp_path: Path, log: AuditedLog) -> None:
+    file = make_auditor(tmp_path / "w2.sqlite", log)
+    bound = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(witness_app(file), http=bounded_protocol(0.4), log_level="error", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    with socket.create_connection(bound.getsockname()[:2], timeout=10) as raw:
+        raw.sendall(b"POST /add-checkpoint HTTP/1.1\r\n")
+        began = time.monotonic()
+        try:
+            while time.monotonic() - began < 5:
+                raw.sendall(b"X-More: 1\r\n")
+                time.sleep(0.1)
+        except OSError:
+            pass
+        assert time.monotonic() - began < 3
+    server.should_exit = True
+    thread.join(10)
+    file.close()
