@@ -30,13 +30,14 @@ from ledger.service import openapi
 from ledger.service.acceptance import CLOCK_TOLERANCE_S, Acceptance, Duplicate, Outcome
 from ledger.service.body import parse_document, parse_lines
 from ledger.service.intake import Intake, is_lines
+from ledger.service.look import Look
 from ledger.service.metrics import Metrics
 from ledger.service.problems import MEDIA_TYPE, TITLES, Refusal, RequestRefused, busy
-from ledger.service.published import PublishedSize, wait_published
+from ledger.service.published import PublishedSize, Waited, wait_published
 from ledger.service.receipts import TIMEOUT_S, Receipts
 from ledger.service.signatures import ToPromise
 from ledger.settings import Settings
-from ledger.store import Store, StoreBusy, inbox, log, publication
+from ledger.store import Store, StoreBusy, inbox, log, publication, witnesses
 
 _log = structlog.get_logger("ledger.service")
 _ACCEPTED = b'{"status":"accepted","promise":"%b"}'  # a compact JWS needs no escapes
@@ -82,16 +83,16 @@ def create_app(
             submissions = await asyncio.to_thread(parse_lines if lines else parse_document, body)
         outcomes = await acceptance.accept(submissions, int(clock()))
         metrics.count(outcomes)
-        receipt_of: dict[bytes, tuple[int, object]] = {}
+        waited = Waited()
         if wait:
             # From here on everything is accepted: whatever fails, that has to be answered.
-            with contextlib.suppress(RequestRefused, StoreBusy):
-                receipt_of = await wait_published(outcomes, published, receipts, settings.wait_s)
+            with contextlib.suppress(StoreBusy):
+                waited = await wait_published(outcomes, published, receipts, settings.wait_s)
         # Only now, as what is promised is durable.
-        owed = _owed(outcomes, receipt_of)
+        owed = _owed(outcomes, waited)
         promises = await acceptance.promise(signer, owed)
         promise_of = {leaf: promise for (leaf, _), promise in zip(owed, promises, strict=True)}
-        answer = await asyncio.to_thread(_format_results, outcomes, receipt_of, promise_of, lines)
+        answer = await asyncio.to_thread(_format_results, outcomes, waited, promise_of, lines)
         metrics.seconds.observe(time.perf_counter() - begun)
         return Response(answer, media_type="application/x-ndjson" if lines else "application/json")
 
@@ -105,9 +106,12 @@ def create_app(
             raise RequestRefused(Refusal("not-found", "no entry with this leaf hash was accepted"))
         if standing.at is None:
             return _json({"status": "accepted"}, 202)
-        receipt = (await receipts.receipts([(standing.at, standing.entry)]))[0]
+        receipt = None
+        if standing.published:
+            receipt = (await receipts.receipts([(standing.at, standing.entry)]))[0]
         if receipt is None:
-            return _json({"status": "sequenced", "index": standing.at}, 202)
+            about = {"status": "sequenced", "index": standing.at, "published_size": standing.published_size}
+            return _json(about, 202)
         return _json(receipt, 200)
 
     @app.get("/healthz", summary="Whether the process runs")
@@ -120,26 +124,28 @@ def create_app(
             raise busy(f"the key that signs promises is missing: put {where} in place, and start again", 60)
         return key
 
-    def look() -> tuple[int, int, int]:
+    def look() -> Look:
         with store.read() as db:
-            return inbox.backlog(db), log.read_size(db), publication.read_publication(db).published_time
+            absent = [w for w in witnesses.read_witnesses(db).values() if w.standing != witnesses.COSIGNS]
+            return Look(inbox.backlog(db), log.read_size(db), publication.read_publication(db), absent)
 
     @app.get("/readyz", summary="Whether entries are taken")
     async def readyz() -> Response:
         key_at_hand()
-        waiting, _, published_time = await asyncio.to_thread(look)
-        if clock() + CLOCK_TOLERANCE_S < published_time:
+        found = await asyncio.to_thread(look)
+        if clock() + CLOCK_TOLERANCE_S < found.publication.published_time:
             raise busy("the ledger's clock is behind the time of its last checkpoint: set the clock", 60)
-        if waiting >= settings.inbox_limit:
+        if found.waiting >= settings.inbox_limit:
             raise busy("the inbox is full: is the sequencer running?", 2)
-        return _json({"status": "ready"}, 200)
+        return _json({"status": "ready"} | found.about(), 200)
 
     @app.get("/metrics", summary="Counts and durations, in Prometheus' text format")
     async def get_metrics() -> Response:
         with contextlib.suppress(StoreBusy):
-            waiting, size, _ = await asyncio.to_thread(look)
-            metrics.backlog.set(waiting)
-            metrics.size.set(size)
+            found = await asyncio.to_thread(look)
+            metrics.backlog.set(found.waiting)
+            metrics.size.set(found.size)
+            metrics.published.set(found.publication.published_size)
         return Response(metrics.text(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
     return app
@@ -161,40 +167,37 @@ def _parse_leaf(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def _owed(outcomes: Sequence[Outcome], receipt_of: dict[bytes, tuple[int, object]]) -> list[ToPromise]:
+def _owed(outcomes: Sequence[Outcome], waited: Waited) -> list[ToPromise]:
     """Leaf and time of all that is taken and not published: with a receipt nothing is left to be promised."""
     return [
         (outcome.leaf, outcome.accepted)
         for outcome in outcomes
         if not isinstance(outcome, Refusal)
         and outcome.accepted is not None
-        and outcome.label not in receipt_of
+        and outcome.label not in waited.receipts
     ]
 
 
 def _format_results(
-    outcomes: Sequence[Outcome],
-    receipt_of: dict[bytes, tuple[int, object]],
-    promise_of: dict[bytes, bytes],
-    lines: bool,
+    outcomes: Sequence[Outcome], waited: Waited, promise_of: dict[bytes, bytes], lines: bool
 ) -> bytes:
-    results = [_result(outcome, receipt_of, promise_of) for outcome in outcomes]
+    results = [_result(outcome, waited, promise_of) for outcome in outcomes]
     return b"\n".join([*results, b""]) if lines else b'{"results":[' + b",".join(results) + b"]}"
 
 
-def _result(
-    outcome: Outcome, receipt_of: dict[bytes, tuple[int, object]], promise_of: dict[bytes, bytes]
-) -> bytes:
+def _result(outcome: Outcome, waited: Waited, promise_of: dict[bytes, bytes]) -> bytes:
     if isinstance(outcome, Refusal):
         return _encode({"status": "refused", "problem": outcome.problem()})
-    index, receipt = receipt_of.get(outcome.label, (None, None)) if receipt_of else (None, None)
+    index, receipt = waited.indices.get(outcome.label), waited.receipts.get(outcome.label)
     if isinstance(outcome, Duplicate):
         result: dict[str, Any] = {"status": "duplicate", "index": outcome.at}
         promise = promise_of.get(outcome.leaf)
         if promise is not None:
             result["promise"] = promise.decode("ascii")
-    elif receipt is None:
+    elif receipt is None and index is None:
         return _ACCEPTED % promise_of[outcome.leaf]
+    elif receipt is None:  # sequenced, not published
+        result = {"status": "accepted", "index": index, "promise": promise_of[outcome.leaf].decode("ascii")}
     else:
         result = {"status": "published", "index": index}
     return _encode(result if receipt is None else result | {"receipt": receipt})

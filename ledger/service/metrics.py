@@ -26,6 +26,9 @@ class Metrics:
         self.size = Gauge(
             "glassbook_log_entries", "Entries sequenced, index roots included", registry=registry
         )
+        self.published = Gauge(
+            "glassbook_published_entries", "Entries published, index roots included", registry=registry
+        )
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """Count a request's outcomes; a refusal under its code."""

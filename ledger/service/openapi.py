@@ -44,12 +44,25 @@ RECEIPT: Final[dict[str, Any]] = {
     },
 }
 
+STANDING: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {
+        "status": {"enum": ["accepted", "sequenced"]},
+        "index": {"type": "integer"},
+        "published_size": {"type": "integer"},
+    },
+}
+
 RESULT: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["status"],
     "properties": {
         "status": {"enum": ["accepted", "published", "duplicate", "refused"]},
-        "index": {"type": "integer"},
+        "index": {
+            "type": "integer",
+            "description": "where it stands in the log; with accepted: it is sequenced, and not yet published",
+        },
         "promise": {
             "type": "string",
             "description": "with accepted, and with a duplicate that is not yet published: the ledger's signed promise"
@@ -113,7 +126,10 @@ ENTRIES: Final[dict[str, Any]] = {
 RECEIPT_CALL: Final[dict[str, Any]] = {
     "responses": {
         "200": {"description": "published", "content": {"application/json": {"schema": RECEIPT}}},
-        "202": {"description": "accepted or sequenced, and not yet published"},
+        "202": {
+            "description": "accepted, or sequenced and not published: then with its index and the size published",
+            "content": {"application/json": {"schema": STANDING}},
+        },
         "404": _problem("no entry with this leaf hash was accepted"),
         "503": _problem("the publisher does not answer"),
     }

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ledger.service.acceptance import Accepted, Duplicate, Outcome
+from ledger.service.problems import RequestRefused
 from ledger.service.receipts import Receipts
 from ledger.store import Store, StoreBusy, publication
 
@@ -55,16 +58,24 @@ class PublishedSize:
             return publication.read_publication(db).published_size
 
 
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """What has become of entries, by label: where they stand in the log, and the receipts of those published."""
+
+    indices: Mapping[bytes, int] = field(default_factory=dict)
+    receipts: Mapping[bytes, object] = field(default_factory=dict)
+
+
 async def wait_published(
     outcomes: list[Outcome], size: PublishedSize, receipts: Receipts, wait_s: float
-) -> dict[bytes, tuple[int, object]]:
-    """Wait until every accepted entry is published, at most `wait_s` seconds.
+) -> Waited:
+    """Wait until every accepted entry is published, at most `wait_s` seconds, and say how far each has come.
 
-    By label: (index, receipt), for those that are published by then.
+    Raises StoreBusy. Receipts that cannot be made just now are left out.
     """
     wanted = [outcome for outcome in outcomes if isinstance(outcome, Accepted | Duplicate)]
     if not wanted:
-        return {}
+        return Waited()
     labels = list({outcome.label for outcome in wanted})
     deadline = time.monotonic() + wait_s
     seen = 0
@@ -74,15 +85,18 @@ async def wait_published(
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 seen = await size.above(seen)
         except TimeoutError:
+            indices = await asyncio.to_thread(receipts.indices, labels)
             break
         indices = await asyncio.to_thread(receipts.indices, labels)
         if len(indices) == len(labels) and max(indices.values()) < seen:
             break
     published = [(label, index) for label, index in indices.items() if index < seen]
     entries = await asyncio.to_thread(receipts.entries, [index for _, index in published])
-    made = await receipts.receipts([(index, entries[index]) for _, index in published])
-    return {
-        label: (index, receipt)
-        for (label, index), receipt in zip(published, made, strict=True)
-        if receipt is not None
+    try:
+        made = await receipts.receipts([(index, entries[index]) for _, index in published])
+    except RequestRefused:  # the publisher does not answer: what is known is said all the same
+        return Waited(indices)
+    found = {
+        label: receipt for (label, _), receipt in zip(published, made, strict=True) if receipt is not None
     }
+    return Waited(indices, found)

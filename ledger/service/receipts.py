@@ -23,17 +23,23 @@ from ledger.core.receipt import IndexRootProof, Receipt, read_index_root, receip
 from ledger.core.tiles import TILE_HEIGHT
 from ledger.core.tlogproof import TlogProof
 from ledger.service.problems import busy
-from ledger.store import Connection, Store, inbox, labels, log
+from ledger.store import Connection, Store, inbox, labels, log, publication
 
 TIMEOUT_S = 10.0
 PROOFS_LIMIT = 10_000
 
 
 class Standing(NamedTuple):
-    """How far an entry has come: its index `at`, None while it waits in the inbox."""
+    """How far an entry has come: its index `at`, None while it waits in the inbox; and the size that is published."""
 
     at: int | None
     entry: bytes
+    published_size: int
+
+    @property
+    def published(self) -> bool:
+        """Whether the published checkpoint holds it."""
+        return self.at is not None and self.at < self.published_size
 
 
 class PublishedProofs(NamedTuple):
@@ -88,11 +94,12 @@ class Receipts:
     def find(self, leaf: bytes) -> Standing | None:
         """The entry with this leaf hash in log or inbox, or None."""
         with self._store.read() as db:
+            published = publication.read_publication(db).published_size
             for index, entry in log.find_leaf(db, leaf):
                 if leaf_hash(entry) == leaf:
-                    return Standing(index, entry)
+                    return Standing(index, entry, published)
             waiting = inbox.waiting_entry(db, leaf)
-        return None if waiting is None else Standing(None, waiting)
+        return None if waiting is None else Standing(None, waiting, published)
 
     def indices(self, wanted: Sequence[bytes]) -> dict[bytes, int]:
         """The log indices of these index labels, as far as they are sequenced."""

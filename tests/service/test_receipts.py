@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 from livelog import LiveLedger, as_object, codes
 from smallledger import NOW, SOURCE_1, coverage, record, submission
@@ -11,6 +12,7 @@ from ledger.core.encoding import sha256
 from ledger.core.entries import IndexRoot
 from ledger.core.merkle import leaf_hash
 from ledger.core.receipt import check_receipt, parse_receipt
+from ledger.store.witnesses import WitnessProgress, write_witnesses
 
 
 def test_waiting_for_publication_answers_with_receipts_that_hold(live: LiveLedger) -> None:
@@ -57,7 +59,8 @@ def test_an_entry_not_yet_published_is_202_and_an_unknown_one_404(live: LiveLedg
     assert (answer.status_code, answer.json()) == (202, {"status": "accepted"})
     live.small.sequencer.step()
     answer = live.client.get(address)
-    assert (answer.status_code, answer.json()) == (202, {"status": "sequenced", "index": 4})
+    about = {"status": "sequenced", "index": 4, "published_size": 0}
+    assert (answer.status_code, answer.json()) == (202, about)
     assert live.client.get(f"/v1/receipts/{sha256(b'another').hex()}").status_code == 404
 
 
@@ -71,3 +74,23 @@ def test_a_leaf_hash_has_one_way_to_be_written(live: LiveLedger) -> None:
 def test_waiting_ends_and_says_accepted_when_nothing_is_published(live: LiveLedger) -> None:
     object.__setattr__(live.settings, "wait_s", 1)
     assert codes(live.post(as_object(submission(record())), wait=True)) == ["accepted"]
+
+
+def test_what_is_sequenced_and_not_published_is_said_to_be_that(live: LiveLedger) -> None:
+    object.__setattr__(live.settings, "wait_s", 1)
+    raw = record()
+    sequencing = threading.Timer(0.3, live.small.sequencer.step)
+    sequencing.start()
+    (result,) = live.post(as_object(submission(raw)), wait=True)
+    sequencing.join()
+    assert (result["status"], result["index"]) == ("accepted", 4) and "promise" in result
+    with live.small.store.write() as db:
+        absent = WitnessProgress("witness.example/w1+0+k", 0, 0, "missing", NOW, "answered 500")
+        write_witnesses(db, [absent])
+    ready = live.client.get("/readyz")
+    assert ready.status_code == 200, "entries are taken all the same"
+    about = ready.json()
+    assert (about["sequenced_size"], about["published_size"]) == (6, 0)
+    missing = {"name": "witness.example/w1", "standing": "missing", "since": NOW}
+    assert about["witnesses_missing"] == [missing]
+    assert "glassbook_published_entries 0.0\n" in live.client.get("/metrics").text
