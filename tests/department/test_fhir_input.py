@@ -50,7 +50,7 @@ WHOLE_FILES: dict[str, tuple[bytes, str]] = {
     "no type": (b"{}", "no AuditEvent"),
     "type is a number": (b'{"resourceType":7}', "is a number where FHIR has a string"),
     "broken gzip": (gzip.compress(b"{}" * 999)[:30] + b"junk", "gzip"),
-    "gzip cut short": (gzip.compress(bundle(r4()))[:-12], "gzip"),
+    "gzip cut at once": (gzip.compress(bundle(r4()))[:8], "gzip"),
     "entry is no array": (b'{"resourceType":"Bundle","entry":{}}', "is no array"),
     "bundle cut in an entry": (b'{"resourceType":"Bundle","entry":[{"resource":{"resour', "ends early"),
     "bundle without entries": (b'{"resourceType":"Bundle","type":"collection"}', "without entries"),
@@ -141,6 +141,12 @@ def test_half_a_line_takes_the_lines_around_it(tmp_path: Path) -> None:
     assert [(o.position, o.fate.value) for o in found] == [
         ("line 1", "rejected"), ("line 2", "recorded"), ("line 4", "rejected"), ("line 5", "recorded"),
     ]  # fmt: skip
+
+
+def test_entries_before_a_cut_of_the_gzip_are_lost(tmp_path: Path) -> None:
+    found = read(tmp_path, gzip.compress(bundle(r4(), r5(), r4()))[:-12])
+    assert [outcome.fate.value for outcome in found[:2]] == ["recorded", "recorded"]
+    assert found[-1].fate is Fate.REJECTED and "gzip: ends early" in found[-1].reason
 
 
 def test_entries_before_a_cut_are_lost(tmp_path: Path) -> None:

@@ -138,10 +138,10 @@ def test_endless_line_fills_the_memory(tmp_path: Path) -> None:
 
 
 def test_cut_gzip_loses_the_rows_before_the_cut(tmp_path: Path) -> None:
-    packed = gzip.compress((HEAD + "".join(GOOD.format(i) for i in range(50_000))).encode())
+    packed = gzip.compress((HEAD + "".join(GOOD.format(i) for i in range(10_000))).encode())
     found = read_bytes(tmp_path, packed[:-20], "csv", MAP)
     assert found[-1].fate.value == "rejected" and "gzip" in found[-1].reason
-    assert sum(o.fate.value == "recorded" for o in found) > 10_000
+    assert sum(o.fate.value == "recorded" for o in found) > 2_000
 
 
 def test_reason_repeats_what_stands_in_the_row(tmp_path: Path) -> None:

@@ -92,27 +92,30 @@ class Lines:
         self._rest = ""
         self.number = 1  # of the next line
         self.taken: list[str] = []  # since the last row
+        self._length = 0  # characters of these
         self.fault = ""  # why the file ends early
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        if self.taken and sum(map(len, self.taken)) > LONGEST_ROW:
+        if self._length > LONGEST_ROW:
             raise StopIteration
         line = self._waiting.popleft() if self._waiting else self._next()
         self.taken.append(line)
+        self._length += len(line)
         self.number += 1
         return line
 
     def done(self) -> None:
         """What was taken is a whole row."""
         self.taken.clear()
+        self._length = 0
 
     def give_back_all_but_the_first(self) -> None:
         self._waiting.extendleft(reversed(self.taken[1:]))
         self.number -= len(self.taken) - 1
-        self.taken.clear()
+        self.done()
 
     def _next(self) -> str:
         while True:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from ledger.core.errors import Malformed
 from ledger.department.access import Fate, Outcome
-from ledger.department.importers.csvfile import Dialect, Lines, read_rows
+from ledger.department.importers.csvfile import BAD_BYTES, Dialect, Lines, read_rows
 from ledger.department.importers.documents import read_lines, unreadable
 from ledger.department.importers.fields.accesses import outcome_of
 from ledger.department.importers.fields.conditions import holds
@@ -187,51 +187,58 @@ def _from_stderr(source: Source, mapping: PgauditMapping) -> Iterator[_Found]:
     if fault and fault != "the file is empty":
         yield _Found("$", {}, fault=fault)
         return
-    begun: tuple[int, re.Match[str]] | None = None
-    parts: list[str] = []
+    open_: _Open | None = None
     for line in lines:
         lines.done()
         number = lines.number - 1
         start = None if line.startswith("\t") else mapping.line.match(line)
-        if start is None and begun is None:
-            if _RECORD.search(line):
-                yield _Found(
-                    f"line {number}",
-                    {},
-                    fault="a record of pgaudit in a line that does not begin as `prefix` says",
-                )
-            continue
         if start is not None:
-            if begun is not None:
-                yield _found(begun, parts, "is cut short: the next line of the log begins before its end")
-            begun, parts = None, []
-            if not _RECORD.match(start["message"]):
-                continue
-            begun, parts = (number, start), [start["message"]]
-        else:
-            parts.append(line)
-        assert begun is not None
-        if sum(map(len, parts)) > LONGEST:
-            yield _found(begun, parts, f"is longer than {LONGEST} characters")
-            begun, parts = None, []
-        elif sum(part.count('"') for part in parts) % 2 == 0:
-            yield _found(begun, parts, "")
-            begun, parts = None, []
-    if begun is not None:
-        yield _found(begun, parts, "is cut short: the file ends")
+            if open_ is not None:
+                yield open_.found("is cut short: the next line of the log begins before its end")
+            open_ = _Open(number, start) if _RECORD.match(start["message"]) else None
+        elif open_ is not None:
+            open_.add(line)
+        elif _RECORD.search(line):
+            fault = "a record of pgaudit in a line that does not begin as `prefix` says"
+            yield _Found(f"line {number}", {}, fault=fault)
+        if open_ is not None and open_.length > LONGEST:
+            yield open_.found(f"is longer than {LONGEST} characters")
+            open_ = None
+        elif open_ is not None and open_.marks % 2 == 0:
+            yield open_.found("")
+            open_ = None
+    if open_ is not None:
+        yield open_.found("is cut short: the file ends")
     if lines.fault:
         yield _Found(f"line {lines.number}", {}, fault=lines.fault)
 
 
-def _found(begun: tuple[int, re.Match[str]], parts: Iterable[str], fault: str) -> _Found:
-    number, start = begun
-    around = {name: text for name, text in start.groupdict().items() if text and name != "message"}
-    if "epoch" in around and "time" not in around:
-        around["time"] = around["epoch"]
-    message = "".join(parts).rstrip("\r\n")
-    if "\udcff" in message:
-        fault = "holds bytes that are not UTF-8"
-    return _Found(f"line {number}", around, message, f"a record of pgaudit {fault}" if fault else "")
+class _Open:
+    """A record that has begun on a line: it goes on while a quotation mark is open."""
+
+    def __init__(self, number: int, start: re.Match[str]) -> None:
+        self._number = number
+        self._start = start
+        self._parts: list[str] = []
+        self.length = 0
+        self.marks = 0
+        self.add(start["message"])
+
+    def add(self, text: str) -> None:
+        self._parts.append(text)
+        self.length += len(text)
+        self.marks += text.count('"')
+
+    def found(self, fault: str) -> _Found:
+        around = {name: text for name, text in self._start.groupdict().items() if text and name != "message"}
+        if "epoch" in around:
+            around.setdefault("time", around["epoch"])
+        message = "".join(self._parts).rstrip("\r\n")
+        if BAD_BYTES in message:
+            fault = "holds bytes that are not UTF-8"
+        return _Found(
+            f"line {self._number}", around, message, f"a record of pgaudit {fault}" if fault else ""
+        )
 
 
 def inspect_pgaudit(source: Source, mapping: PgauditMapping) -> None:

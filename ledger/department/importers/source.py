@@ -41,7 +41,7 @@ class Source:
         self.size = os.fstat(self._file.fileno()).st_size
         self._chunks = self._open()
         self._peeked = b""
-        self._first = True
+        self._broken: Malformed | None = None
 
     def close(self) -> None:
         self._file.close()
@@ -53,9 +53,18 @@ class Source:
         self.close()
 
     def peek(self, size: int) -> bytes:
-        """The first bytes still to come, at least `size` of them unless the file is shorter."""
-        while len(self._peeked) < size:
-            chunk = next(self._chunks, b"")
+        """The first bytes still to come, at least `size` of them unless the file ends or breaks before.
+
+        A break behind bytes that are good is told by `chunks`, when it comes to it.
+        """
+        while len(self._peeked) < size and self._broken is None:
+            try:
+                chunk = next(self._chunks, b"")
+            except Malformed as error:
+                if not self._peeked:
+                    raise
+                self._broken = error
+                break
             if not chunk:
                 break
             self._peeked += chunk
@@ -66,6 +75,8 @@ class Source:
         peeked, self._peeked = self._peeked, b""
         if peeked:
             yield peeked
+        if self._broken is not None:
+            raise self._broken
         yield from self._chunks
 
     def _open(self) -> Iterator[bytes]:
