@@ -13,9 +13,11 @@ import signal
 import socket
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import active_children
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -185,6 +187,7 @@ def serve(file: WitnessFile, listen: tuple[str, int], jobs: int = 1, webhooks: S
     import uvicorn
 
     with serving_alone(file.path):
+        hooks = [Webhook(url, (), say) for url in webhooks]
         family = socket.AF_INET6 if ":" in listen[0] else socket.AF_INET
         bound = socket.create_server(listen, family=family, backlog=128)
         host, port = bound.getsockname()[:2]
@@ -193,7 +196,6 @@ def serve(file: WitnessFile, listen: tuple[str, int], jobs: int = 1, webhooks: S
             say(key_words(vkey))
         what = "auditing" if file.auditor else "serving"
         say(f"{what} {', '.join(file.origins()) or 'no log yet'} at {url}")
-        hooks = [Webhook(url, (), say) for url in webhooks]
 
         def tell(event: dict[str, Any]) -> None:
             for hook in hooks:
@@ -220,6 +222,8 @@ def serve(file: WitnessFile, listen: tuple[str, int], jobs: int = 1, webhooks: S
             # It hangs in reading a log, where Python's threads cannot be ended. All that counts is on disk.
             say("an audit does not end, as it waits for its log; what it saved is whole")
             file.close()
+            for process in active_children():
+                process.terminate()
             sys.stderr.flush()
             os._exit(0)
 
@@ -227,6 +231,9 @@ def serve(file: WitnessFile, listen: tuple[str, int], jobs: int = 1, webhooks: S
 def _run(server: uvicorn.Server, bound: socket.socket, audits: Audits | None) -> None:
     def end(_signal: int, _frame: FrameType | None) -> None:
         server.should_exit = True
+        if audits is not None:
+            # Requests that wait for an audit are answered. In a thread: this one may be holding the lock it takes.
+            threading.Thread(target=audits.stop, args=(0.0,), daemon=True).start()
 
     # uvicorn raises a signal anew when it has ended; without these the file would never be closed.
     for number in (signal.SIGINT, signal.SIGTERM):
