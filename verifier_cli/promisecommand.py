@@ -19,9 +19,9 @@ def promise(
     ],
     policy: PolicyOption,
     log: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--log", metavar="URL|DIR", help="The published log; evidence that holds the entry needs none.",
+            "--log", metavar="URL|DIR|TAR", help="The published log; evidence that holds the entry needs none.",
             show_default=False,
         ),
     ] = None,
@@ -44,7 +44,7 @@ def promise(
     """Was a ledger's promise to publish in time kept? Exit 0: yes. Exit 1: broken. Exit 3: not decided."""
     from verifier_cli import cli
 
-    if log is None and not _is_evidence(file):
+    if not log and not _is_evidence(file):
         raise typer.BadParameter("a promise is held against a log: give --log URL|DIR")
     if checkpoint is not None and entry is not None:
         raise typer.BadParameter("--entry asks the index, which no log serves for an older --checkpoint")
@@ -56,16 +56,16 @@ def promise(
         data, trusted = cli._read(file), cli._policy(policy)
         with Progress(as_json) as progress:
             if data[:1] == b"{":
-                with nullcontext() if log is None else closing(cli._log(log)) as opened:
+                with nullcontext() if not log else closing(cli._log(log)) as opened:
                     return broken_promise_command(opened, trusted, cli._now(), str(file), data, progress)
-            if log is None:
+            if not log:
                 raise Malformed(str(file), "is another file than it was a moment ago")
             promised = None if entry is None else cli._read(entry)
             note = None if checkpoint is None else cli._read(checkpoint, MAX_NOTE)
             with closing(cli._log(log, progress)) as source:
                 return promise_command(source, trusted, cli._now(), str(file), data, promised, note, progress)
 
-    cli._run("promise", as_json, work, {"policy": policy, "log": log or ""})
+    cli._run("promise", as_json, work, {"policy": policy, "log": log or []})
 
 
 def _is_evidence(file: Path) -> bool:
