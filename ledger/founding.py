@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -131,24 +134,24 @@ def _init(
             raise typer.Exit(1)
     passphrase = _passphrase(passphrase_file, no_passphrase)
 
-    home.mkdir(parents=True, exist_ok=True)
-    found.keys.mkdir(mode=0o700)
-    found.public.mkdir()
-    write_key(found.keys / LOG_ED25519, keys.log, passphrase)
-    write_key(found.keys / LOG_MLDSA44, keys.log_mldsa, passphrase)
-    write_key(found.keys / LEDGER, keys.ledger, passphrase)
-    write_key(found.keys / REGISTRAR, keys.registrar, passphrase)
-    database = home.absolute() / "ledger.sqlite"
-    os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    store = Store.open(found.database, create=True)
-    try:
-        size = begin_log(store, origin, entry)
-    finally:
-        store.close()
-    write_atomic(home / VKEYS, "".join(f"{vkey}\n" for vkey in _vkeys(origin, keys)).encode())
-    # Last: a folder without settings is no operator's folder, so a half-made one is never used.
-    write_atomic(home / FILE, settings)
-    sync_folder(home.absolute().parent)
+    with _whole_or_gone(home):
+        found.keys.mkdir(mode=0o700)
+        found.public.mkdir()
+        write_key(found.keys / LOG_ED25519, keys.log, passphrase)
+        write_key(found.keys / LOG_MLDSA44, keys.log_mldsa, passphrase)
+        write_key(found.keys / LEDGER, keys.ledger, passphrase)
+        write_key(found.keys / REGISTRAR, keys.registrar, passphrase)
+        database = home.absolute() / "ledger.sqlite"
+        os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        store = Store.open(found.database, create=True)
+        try:
+            size = begin_log(store, origin, entry)
+        finally:
+            store.close()
+        write_atomic(home / VKEYS, "".join(f"{vkey}\n" for vkey in _vkeys(origin, keys)).encode())
+        # Last: a folder without settings is no operator's folder, so a half-made one is never used.
+        write_atomic(home / FILE, settings)
+        sync_folder(home.absolute().parent)
     typer.echo(
         f"\n{home}: the log begins with its charter and an index root: size {size}, not yet published."
     )
@@ -157,6 +160,24 @@ def _init(
     )
     typer.echo(f"The log's key for its witnesses (the other is in {VKEYS}): {_vkeys(origin, keys)[0]}")
     typer.echo(f"Next: glassbook witness add VKEY URL {home}; then: glassbook up {home}")
+
+
+@contextmanager
+def _whole_or_gone(home: Path) -> Iterator[None]:
+    """Make the folder; when the block fails (a full disk, Ctrl-C) nothing of it stays, so that one can try again."""
+    there = home.is_dir()
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in home.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        if not there:
+            home.rmdir()
+        raise
 
 
 def _sign(origin: str, keys: Keys, decided: CharterFile) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -21,7 +23,22 @@ from ledger.settings import SettingsRefused, parse_settings, read_settings
 from ledger.store import Store, log
 
 ORIGIN = "log.example.gov/access/2026"
+BIN = Path(sys.executable).parent
 PLAIN = ("--yes", "--no-passphrase")
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "empty"])
+@pytest.mark.parametrize("kib", [0, 8], ids=["at the first key", "in the database"])
+def test_a_full_disk_leaves_nothing_that_hinders_the_next_try(tmp_path: Path, kib: int, there: bool) -> None:
+    home = tmp_path / "log"
+    if there:
+        home.mkdir()
+    command = f"ulimit -f {kib}; exec {BIN / 'glassbook'} init log --origin {ORIGIN} --yes --no-passphrase"
+    failed = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert failed.returncode == 3 and "Traceback" not in failed.stderr, failed.stderr
+    assert home.is_dir() == there and (not there or list(home.iterdir()) == [])
+    words = [str(BIN / "glassbook"), "init", "log", "--origin", ORIGIN, *PLAIN]
+    assert subprocess.run(words, cwd=tmp_path, capture_output=True, timeout=60).returncode == 0
 
 
 def test_a_new_log_has_four_keys_two_leaves_and_its_settings(glassbook: Run, tmp_path: Path) -> None:
