@@ -42,7 +42,8 @@ MOST_BITS = 21
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS audit_log (
     log INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, bits INTEGER NOT NULL, size INTEGER NOT NULL,
-    frontier BLOB NOT NULL, ends_in_root INTEGER NOT NULL, index_root BLOB NOT NULL);
+    frontier BLOB NOT NULL, ends_in_root INTEGER NOT NULL, left_out INTEGER NOT NULL,
+    index_root BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS audit_stated (
     log INTEGER NOT NULL, leaf INTEGER NOT NULL, entry BLOB NOT NULL, in_force INTEGER NOT NULL,
     PRIMARY KEY (log, leaf));
@@ -112,7 +113,8 @@ class AuditFile:
         """
         with self._reading():
             row = self._db.execute(
-                "SELECT log, bits, size, frontier, ends_in_root, index_root FROM audit_log WHERE origin = ?",
+                "SELECT log, bits, size, frontier, ends_in_root, left_out, index_root FROM audit_log"
+                " WHERE origin = ?",
                 (origin,),
             ).fetchone()
             if row is None:
@@ -121,10 +123,10 @@ class AuditFile:
                 replay = Replay(origin, newest, rows=rows, bits=bits)
                 self._loaded[origin] = _Loaded(replay, rows, 0)
                 return replay
-            log, bits, size, frontier, ends_in_root, index_root = row
+            log, bits, size, frontier, ends_in_root, left_out, index_root = row
             rows = _SavedRows(self._db, log, bits)
             replay = Replay(origin, newest, rows=rows, bits=bits)
-            replay.restore(Frontier.from_bytes(frontier), bool(ends_in_root), self._changes(log))
+            replay.restore(Frontier.from_bytes(frontier), bool(ends_in_root), left_out, self._changes(log))
             rows.read(replay.tree)
             if replay.size != size or replay.tree.root != index_root:
                 raise ValueError("its parts do not fit together")
@@ -210,12 +212,14 @@ class AuditFile:
             raise Malformed(self._where, what)
 
     def _write_log(self, replay: Replay, bits: int) -> int:
-        state = (replay.size, replay.frontier.to_bytes(), replay.ends_in_root, replay.tree.root)
+        state = (
+            replay.size, replay.frontier.to_bytes(), replay.ends_in_root, replay.left_out, replay.tree.root,
+        )  # fmt: skip
         row = self._db.execute(
-            "INSERT INTO audit_log (origin, bits, size, frontier, ends_in_root, index_root)"
-            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (origin) DO UPDATE SET size = excluded.size,"
+            "INSERT INTO audit_log (origin, bits, size, frontier, ends_in_root, left_out, index_root)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (origin) DO UPDATE SET size = excluded.size,"
             " frontier = excluded.frontier, ends_in_root = excluded.ends_in_root,"
-            " index_root = excluded.index_root RETURNING log",
+            " left_out = excluded.left_out, index_root = excluded.index_root RETURNING log",
             (replay.origin, bits, *state),
         ).fetchone()
         log: int = row[0]

@@ -9,8 +9,10 @@ import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
+from ledger.client.publiclog import Unreachable
 from ledger.core.entries import COVERAGE_BYTES, RECORD, RECORD_BYTES, VERSION, signed_message
 from ledger.core.keys import verify_ed25519
 from ledger.core.replay import Job
@@ -31,6 +33,7 @@ class SignaturePool:
     def __init__(self, origin: str, jobs: int, expected: int) -> None:
         self._origin = origin
         self._pool: Executor
+        self.broken = False
         self.has_processes = expected >= WORTH_PROCESSES
         if not self.has_processes:
             self._pool = ThreadPoolExecutor(jobs)
@@ -53,22 +56,37 @@ class SignaturePool:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Have the signatures of these entries checked."""
+        """Have the signatures of these entries checked. Raises `Unreachable` when a process was killed."""
         indices = [index for index, _, _ in jobs]
         packed = b"".join([part for _, key, raw in jobs for part in (key, raw)])
-        self._running.append((indices, self._pool.submit(bad_positions, self._origin, packed)))
+        try:
+            answer = self._pool.submit(bad_positions, self._origin, packed)
+        except BrokenProcessPool:
+            raise self._killed() from None
+        self._running.append((indices, answer))
 
     def answers(self, all_of_them: bool = False) -> Iterator[list[int]]:
         """For each batch answered since the last call, in order: the leaves whose signature failed.
 
-        Waits while too many batches are under way; with `all_of_them`, for every one.
+        Waits while too many batches are under way; with `all_of_them`, for every one. Raises `Unreachable` when a
+        process was killed.
         """
         while self._running:
             enough = not all_of_them and len(self._running) < self._limit
             if enough and not self._running[0][1].done():
                 return
             indices, answer = self._running.popleft()
-            yield [indices[position] for position in answer.result()]
+            try:
+                found = answer.result()
+            except BrokenProcessPool:
+                raise self._killed() from None
+            yield [indices[position] for position in found]
+
+    def _killed(self) -> Unreachable:
+        self.broken = True
+        self._running.clear()
+        what = "a process that checks them was killed; run again, with fewer --jobs if memory is short"
+        return Unreachable("signatures", what)
 
 
 def _leave_interrupts_to_the_parent() -> None:

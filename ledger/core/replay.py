@@ -52,6 +52,9 @@ Job = tuple[int, bytes, bytes]
 PENDING_LABELS: Final = 65_536
 """Labels that wait for an index root at most: a log without index roots must not fill the memory."""
 
+VIOLATIONS: Final = 100_000
+"""Violations told at most: of a log that breaks a rule with every entry, the others are only counted."""
+
 KINDS: Final = 65_536
 """Kinds of record remembered at most."""
 _KIND_BYTES: Final = 18
@@ -100,6 +103,8 @@ class Summary:
     seals_due: dict[tuple[int, int], int]
     retired: list[int]
     revoked: list[int]
+    left_out: int = 0
+    """Violations beyond the first `VIOLATIONS`, which are not told."""
 
     @property
     def silent_days(self) -> int:
@@ -153,6 +158,8 @@ class Replay:
         self._rows = MemoryRows(bits) if rows is None else rows
         self.tree = PrefixTree(self._rows, bits)
         self.violations: list[Violation] = []
+        self.left_out = 0
+        """Violations found and not kept, being too many."""
         self.ends_in_root = False
         """Whether the last entry fed is an index root."""
         self.first_missing: int | None = None
@@ -288,6 +295,7 @@ class Replay:
             seals_due=self.counts.seals_due(self.newest),
             retired=statuses(self.register.sources, "retired"),
             revoked=statuses(self.register.sources, "revoked"),
+            left_out=self.left_out,
         )
 
     def silent_days_of(self, source: int) -> list[int]:
@@ -306,9 +314,9 @@ class Replay:
         self._new_stated, self._new_days = [], []
         self._saved_violations = len(self.violations)
 
-    def restore(self, frontier: Frontier, ends_in_root: bool, changes: Changes) -> None:
+    def restore(self, frontier: Frontier, ends_in_root: bool, left_out: int, changes: Changes) -> None:
         """Make a fresh replay one that was saved; `changes` is all that it ever gave. Its tree is loaded apart."""
-        self.frontier, self.ends_in_root = frontier, ends_in_root
+        self.frontier, self.ends_in_root, self.left_out = frontier, ends_in_root, left_out
         for stated in changes.stated:
             entry = decode_entry(stated.raw)
             if not isinstance(entry, Registry):
@@ -464,6 +472,9 @@ class Replay:
     def _violation(self, index: int, error: GlassbookError, kind: str = "rule") -> None:
         kind = error.evidence.get("rule", kind)
         if self.first_missing is not None and index > self.first_missing and kind not in _CERTAIN:
+            return
+        if len(self.violations) >= VIOLATIONS:
+            self.left_out += 1
             return
         self.violations.append(Violation(index, kind, _SECTIONS.get(kind, "§2"), str(error)))
 
