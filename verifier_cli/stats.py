@@ -126,7 +126,8 @@ def stats_command(
             )  # fmt: skip
             if advanced.summary is None or advanced.of_copy:
                 return _false_copy(view, advanced)
-            view.check_charter_keys(replay.register.charter)
+            if replay.register.has_charter:
+                view.check_charter_keys(replay.register.charter)
         counted = Counted(view, replay, wish, newest is None)
         return _outcome(counted, as_csv)
 

@@ -15,6 +15,7 @@ any point: the checkpoint as `consistency` keeps it, the audit as `audit` keeps 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -207,12 +208,12 @@ class Watch:
 
     def _audit(self, view: View, now: int) -> None:
         """Take the audit on to `view`, and raise what it finds."""
-        time = now if view.opened.newest is None else view.opened.newest
+        newest = now if view.opened.newest is None else view.opened.newest
         try:
-            replay = self._loaded(view, time)
+            replay = self._loaded(view, newest)
             if replay.size > view.size:
                 return  # another program audited a newer checkpoint with this file
-            replay.newest = time
+            replay.newest = newest
             with self._bar() if view.size - replay.size > WORTH_A_BAR else nullcontext() as progress:
                 advanced = self._auditor.advance(
                     replay, view.opened.checkpoint, save=self._save, progress=progress, stop=self.stop
@@ -241,10 +242,10 @@ class Watch:
                 raise self._refuted("checkpoint", "", error, now) from None
         self._judge("checkpoint", [], now)
 
-    def _loaded(self, view: View, time: int) -> Replay:
+    def _loaded(self, view: View, newest: int) -> Replay:
         if self._replay is None:
             with _of_this_computer():
-                replay = self._file.load(self._policy.origin, time, view.size)
+                replay = self._file.load(self._policy.origin, newest, view.size)
             if replay.size <= view.size:
                 check_audited(view, replay)
             self._replay = replay
@@ -340,7 +341,7 @@ class Watch:
             one.audited, one.violations = replay.size, len(replay.violations)
             one.silent = replay.counts.silent(replay.register, replay.newest)
         names = {witness.vkey.text: plain(witness.name) for witness in witnesses_of(self._policy)}
-        one.cosigned = {names[vkey]: time for vkey, time in self._state.cosigned.items() if vkey in names}
+        one.cosigned = {names[vkey]: stated for vkey, stated in self._state.cosigned.items() if vkey in names}
         firing: dict[str, int] = {}
         for alert in self.alerts:
             firing[alert.kind] = firing.get(alert.kind, 0) + 1
@@ -364,9 +365,10 @@ class Watch:
             self._saved = state
 
     def flush(self, seconds: float) -> None:
-        """Give webhooks up to `seconds` to take what there is."""
+        """Give webhooks up to `seconds` in all to take what there is."""
+        end = time.monotonic() + seconds
         for hook in self._hooks:
-            hook.flush(seconds)
+            hook.flush(max(0.0, end - time.monotonic()))
 
     def verdict(self) -> Verdict:
         """Of all that is firing: refuted before not checked before not complete."""

@@ -67,6 +67,9 @@ def test_numbers_are_those_of_a_recount_for_every_kind_of_row_and_filter(
         ):
             ran = _stats(run, "--by", by, "--json", *filters)
             assert ran.exit == 0, ran.out
+            assert set(ran.json["result"]) == {
+                "log", "audited", "by", "from", "to", "rows", "totals", "sealed", "violations",
+            }  # fmt: skip
             assert _numbers(ran.json["result"]["rows"]) == recount.table(log.entries, NOW, by, takes), (
                 by,
                 filters,

@@ -12,8 +12,8 @@ from ran import Run
 
 from ledger.core.encoding import format_date
 from ledger.core.entries import IndexRoot
-from ledger.core.keys import Ed25519PrivateKey
-from ledger.core.note import CosignatureSigner
+from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey
+from ledger.core.note import CosignatureSigner, MLDSASigner
 from verifier_cli import cli
 
 TODAY = NOW // 86_400
@@ -81,6 +81,7 @@ def test_a_log_that_is_well_is_audited_once_and_then_only_what_is_new(
 ) -> None:
     first = look()
     assert (first["exit"], first["verdict"], _kinds(first)) == (0, "holds", [])
+    assert set(first["result"]) == {"size", "audited", "newest_witness_timestamp", "violations", "alerts"}
     assert first["result"]["audited"] == first["result"]["size"] == log.size
     server.request_lines.clear()
     assert look()["exit"] == 0
@@ -167,6 +168,7 @@ def test_staleness_beyond_the_promised_delay_is_raised_and_names_the_clock(
     found = look()
     assert (found["exit"], found["verdict"], _kinds(found)) == (3, "not complete", ["stale"])
     (alert,) = found["result"]["alerts"]
+    assert set(alert) == {"kind", "key", "message", "since", "raised", "details", "evidence_file"}
     assert "at most 1 hour was promised" in alert["message"] and "clock" in alert["message"]
     assert alert["since"] == NOW + 3600
     assert look("--stale", 7200)["exit"] == 0
@@ -382,3 +384,16 @@ def test_what_cannot_be_kept_or_read_is_said_and_is_no_word_about_the_log(
 def test_a_wrong_wish_is_usage(run: Run, files: Path, more: list[str]) -> None:
     ran = run("watch", "--policy", "policy.txt", "--log", "public", *more)
     assert ran.exit == 2 and "Error" in ran.err
+
+
+def test_a_violation_is_raised_also_where_a_key_of_the_charter_has_not_signed(
+    look: Any, log: LogFactory, server: LogServer, files: Path
+) -> None:
+    forged = log.access(log.sources[0], key=Ed25519PrivateKey.generate())
+    # The policy and the checkpoint have another ML-DSA key than the charter.
+    log.mldsa_signer = MLDSASigner(log.origin, MLDSA44PrivateKey.from_seed32(seed("another ML-DSA")))
+    (files / "policy.txt").write_text(log.policy_text())
+    _grow(log, server)
+    found = look()
+    assert found["exit"] == 1 and _kinds(found) == ["violation", "checkpoint"]
+    assert found["result"]["alerts"][0]["details"]["index"] == forged

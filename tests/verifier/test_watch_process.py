@@ -285,3 +285,20 @@ def test_figures_without_prometheus_client_say_what_to_install(tmp_path: Path, s
     )
     assert ran.returncode == 2 and "pip install 'glassbook[watch]'" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_the_base_install_watches_and_counts_without_any_extra(tmp_path: Path, server: LogServer) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('prometheus_client', 'starlette', 'uvicorn', 'sqlalchemy', 'msgspec', 'structlog'):\n"
+        "    sys.modules[name] = None\n"
+        "from verifier_cli.cli import main\n"
+        "main()\n"
+    )
+    for args in (["watch", "--once"], ["stats"]):
+        args += ["--policy", "policy.txt", "--log", server.url, "--audit", "audit.sqlite", "--jobs", "1"]
+        ran = subprocess.run(
+            [sys.executable, "-c", code, *args], cwd=tmp_path, capture_output=True, text=True, check=False,
+            env=os.environ | {"XDG_DATA_HOME": str(tmp_path)},
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
