@@ -132,13 +132,14 @@ class Auditor:
         except NotTheSignedTree as lost:
             run.lost = lost
         except (Unreachable, Stopped):
-            run.keep()
+            run.settle()
+            run.save()
             raise
         return run.end()
 
     def _pool_for(self, entries: int) -> SignaturePool:
         pool = self._pool
-        if pool is not None and (pool.broken or (entries >= WORTH_PROCESSES and not pool.has_processes)):
+        if pool is not None and entries >= WORTH_PROCESSES and not pool.has_processes:
             self.close()
         if self._pool is None:
             self._pool = SignaturePool(self._origin, self._jobs, entries)
@@ -240,15 +241,6 @@ class _Run:
         if self._save is not None and self.replay.first_missing is None:
             self._save(self.replay)
             self._saved_at, self._saved_size = time.monotonic(), self.replay.size
-
-    def keep(self) -> None:
-        """Save what there is, unless that fails as well: why the audit ends is told by another error already."""
-        try:
-            if not self._pool.broken:
-                self.settle()
-                self.save()
-        except Unreachable:
-            pass
 
     def end(self) -> Advanced:
         """What it came to."""

@@ -12,7 +12,6 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
-from ledger.client.publiclog import Unreachable
 from ledger.core.entries import COVERAGE_BYTES, RECORD, RECORD_BYTES, VERSION, signed_message
 from ledger.core.keys import verify_ed25519
 from ledger.core.replay import Job
@@ -33,7 +32,7 @@ class SignaturePool:
     def __init__(self, origin: str, jobs: int, expected: int) -> None:
         self._origin = origin
         self._pool: Executor
-        self.broken = False
+        self._jobs = jobs
         self.has_processes = expected >= WORTH_PROCESSES
         if not self.has_processes:
             self._pool = ThreadPoolExecutor(jobs)
@@ -43,7 +42,7 @@ class SignaturePool:
                 jobs, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent
             )
         self._limit = BATCHES_AHEAD * jobs
-        self._running: deque[tuple[list[int], Future[list[int]]]] = deque()
+        self._running: deque[tuple[list[int], bytes, Future[list[int]]]] = deque()
 
     def __enter__(self) -> "SignaturePool":
         return self
@@ -56,37 +55,34 @@ class SignaturePool:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Have the signatures of these entries checked. Raises `Unreachable` when a process was killed."""
+        """Have the signatures of these entries checked."""
         indices = [index for index, _, _ in jobs]
         packed = b"".join([part for _, key, raw in jobs for part in (key, raw)])
-        try:
-            answer = self._pool.submit(bad_positions, self._origin, packed)
-        except BrokenProcessPool:
-            raise self._killed() from None
-        self._running.append((indices, answer))
+        self._running.append((indices, packed, self._start(packed)))
 
     def answers(self, all_of_them: bool = False) -> Iterator[list[int]]:
         """For each batch answered since the last call, in order: the leaves whose signature failed.
 
-        Waits while too many batches are under way; with `all_of_them`, for every one. Raises `Unreachable` when a
-        process was killed.
+        Waits while too many batches are under way; with `all_of_them`, for every one.
         """
         while self._running:
             enough = not all_of_them and len(self._running) < self._limit
-            if enough and not self._running[0][1].done():
+            if enough and not self._running[0][2].done():
                 return
-            indices, answer = self._running.popleft()
+            indices, packed, answer = self._running.popleft()
             try:
                 found = answer.result()
             except BrokenProcessPool:
-                raise self._killed() from None
+                found = self._start(packed).result()
             yield [indices[position] for position in found]
 
-    def _killed(self) -> Unreachable:
-        self.broken = True
-        self._running.clear()
-        what = "a process that checks them was killed; run again, with fewer --jobs if memory is short"
-        return Unreachable("signatures", what)
+    def _start(self, packed: bytes) -> Future[list[int]]:
+        try:
+            return self._pool.submit(bad_positions, self._origin, packed)
+        except BrokenProcessPool:
+            # Killed, for want of memory perhaps. Threads are slower and need none: the audit goes on.
+            self._pool, self.has_processes = ThreadPoolExecutor(self._jobs), False
+            return self._pool.submit(bad_positions, self._origin, packed)
 
 
 def _leave_interrupts_to_the_parent() -> None:
