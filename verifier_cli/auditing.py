@@ -116,6 +116,8 @@ class Auditor:
         """
         if signed_from > replay.size and save is not None:
             raise ValueError("an audit that leaves signatures out is not one to save")
+        if not replay.settled:
+            raise ValueError("this replay was cut off in the middle; load it again")
         if replay.size > checkpoint.size:
             what = f"{replay.size} entries were audited before, more than the {checkpoint.size} there are now"
             raise Malformed(f"log {checkpoint.origin}", what)
@@ -134,6 +136,10 @@ class Auditor:
         except (Unreachable, Stopped):
             run.settle()
             run.save()
+            raise
+        except BaseException:
+            # What is under way belongs to a replay that ends here.
+            self.close()
             raise
         return run.end()
 

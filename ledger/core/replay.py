@@ -182,6 +182,11 @@ class Replay:
         return self.frontier.size
 
     @property
+    def settled(self) -> bool:
+        """Whether every batch fed was reported."""
+        return not self._unreported
+
+    @property
     def records(self) -> dict[tuple[int, int], int]:
         """Records signed by a source, by (source, day)."""
         return self.counts.records_by_day()
