@@ -192,9 +192,15 @@ def sign_jws(payload: dict[str, Any] | bytes, typ: str, key: Ed25519PrivateKey) 
     if isinstance(payload, dict):
         text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         payload = text.encode("utf-8")
-    header = f'{{"alg":"EdDSA","typ":"{typ}","kid":"{thumbprint(key.public)}"}}'
-    signing_input = f"{b64url_encode(header.encode('ascii'))}.{b64url_encode(payload)}"
+    signing_input = f"{_header(typ, key.public)}.{b64url_encode(payload)}"
     return f"{signing_input}.{b64url_encode(key.sign(signing_input.encode('ascii')))}"
+
+
+@lru_cache(maxsize=256)
+def _header(typ: str, public: bytes) -> str:
+    """The protected header in base64url: the same for every JWS of one key and type."""
+    header = f'{{"alg":"EdDSA","typ":"{typ}","kid":"{thumbprint(public)}"}}'
+    return b64url_encode(header.encode("ascii"))
 
 
 def split_jws(compact: str, where: str) -> Jws:

@@ -6,6 +6,7 @@ stream key (one VRF evaluation a stream) → label(n)              ┴→ record
 
 from __future__ import annotations
 
+import io
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -16,7 +17,7 @@ from ledger.core.errors import GlassbookError
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.merkle import leaf_hash
 from ledger.core.schemes import check_canonical
-from ledger.core.sdjwt import commitment, issue
+from ledger.core.sdjwt import CLAIMS, DIGESTS, SALT_BYTES, commitment, issue
 from ledger.core.statements import Charter
 from ledger.core.streams import StreamKey, alpha, open_envelope, parse_subject, seal_envelope, stream_key
 from ledger.core.vrf import evaluate
@@ -28,7 +29,11 @@ from ledger.department.settings import CannotGoOn
 NOT_STATED: Final = {"text": "not stated in the log this record was made from"}
 """Stands for a claim that the charter demands and the log does not tell."""
 
-_KEYS_HELD: Final = 20_000
+_KEYS_HELD: Final = 100_000
+"""Stream keys kept in memory, some 30 MB: in memory alone, for whoever has one reads the person's envelopes."""
+
+_RANDOM_BYTES: Final = len(CLAIMS) * SALT_BYTES + DIGESTS * 32
+"""What one SD-JWT needs at most: a salt a claim, 32 bytes a decoy."""
 
 
 class RecordMaker:
@@ -105,7 +110,7 @@ class RecordMaker:
         found = self._streams.get(name)
         if found is None:
             if len(self._streams) >= _KEYS_HELD:
-                self._streams.clear()
+                del self._streams[next(iter(self._streams))]
             text = alpha(self._registration.charter.origin, self.source, epoch, seal, subject)
             if epoch not in self._seeds:
                 raise CannotGoOn(
@@ -121,7 +126,9 @@ class RecordMaker:
         """
         epoch = year_of(access.day)
         claims = complete_claims(access, self._registration)
-        sd_jwt = issue(self._registration.charter.origin, self.source, epoch, claims, self._key, self._random)
+        # One call of the system's generator a record; nothing of it is left for the next one, not in a fork either.
+        random = io.BytesIO(self._random(_RANDOM_BYTES)).read
+        sd_jwt = issue(self._registration.charter.origin, self.source, epoch, claims, self._key, random)
         return self._seal(
             self.key_of(epoch, access.seal, access.subject),
             n,
