@@ -85,7 +85,7 @@ class FieldMapping:
         return self.claims.get(claim, {}).get(member, ())
 
 
-_MEMBERS: Final = {
+CLAIM_MEMBERS: Final = {
     "actor": ("id", "program", "name", "role", "unit", "on_behalf_of", "network", "automated"),
     "event": ("action", "result", "outcome", "system", "detail", "trace_id", "request_id"),
     "data": ("fields", "categories"),
@@ -139,7 +139,7 @@ def read_fieldmap(
         claim: _claim(top.table(claim), claim, lookups)
         if base is None or claim in top
         else base.claims[claim]
-        for claim in _MEMBERS
+        for claim in CLAIM_MEMBERS
     }
     if not (claims["actor"].get("id") or claims["actor"].get("program")):
         raise Malformed(
@@ -245,7 +245,7 @@ def _activity(table: Table, lookups: Lookups) -> tuple[int | None, Value | None,
 
 def _claim(table: Table, claim: str, lookups: Lookups) -> dict[str, tuple[Value, ...]]:
     found: dict[str, tuple[Value, ...]] = {}
-    for member in _MEMBERS[claim]:
+    for member in CLAIM_MEMBERS[claim]:
         if member not in table:
             continue
         if claim == "actor" and member == "automated":
