@@ -18,7 +18,6 @@ last time, `restore` takes all of it.
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -34,7 +33,6 @@ from ledger.core.entries import (
     check_time,
     coverage_index_label,
     decode_entry,
-    record_label_prefix,
     registry_index_label,
     signed_message,
 )
@@ -45,6 +43,9 @@ from ledger.core.keys import verify_ed25519
 from ledger.core.merkle import Frontier
 from ledger.core.registry import Register
 from ledger.core.replaycounts import Counts, Covered, DayCount, statuses
+from ledger.core.replaystate import Changes, Kind, Leaves, Stated, Summary, Violation
+
+__all__ = ["Changes", "Job", "Replay", "Stated", "Summary", "Violation", "bad_signatures"]
 
 Job = tuple[int, bytes, bytes]
 """A signature to verify: the leaf, the 32-byte key that must have signed it, and the entry."""
@@ -67,67 +68,6 @@ _CERTAIN: Final = {"malformed", "label-taken", "index-covers", "log-root", "day-
 """Kinds of violation that do not depend on what any other entry holds."""
 
 _INDEX_ROOT: Final = bytes((VERSION, INDEX_ROOT))
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Violation:
-    """A rule of docs/formats.md broken at leaf `index`.
-
-    `kind` is a short stable name (`signature`, `label-taken`, `seal` …), `rule` the section, `detail` plain words.
-    """
-
-    index: int
-    kind: str
-    rule: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a replay came to over the first `size` entries; roots are 32 bytes.
-
-    `late` records came after the coverage of their day, `suspect` ones before a revocation and from its date on,
-    `seals_due` counts sealed records whose month has come, by (source, month): all are counted and no violations.
-    `silent` has the days without coverage that each source owes; `retired` and `revoked` sources by their newest
-    version.
-    """
-
-    size: int
-    root: bytes
-    labels: int
-    index_root: bytes
-    records: int
-    late: int
-    suspect: int
-    silent: dict[int, int]
-    seals_due: dict[tuple[int, int], int]
-    retired: list[int]
-    revoked: list[int]
-    left_out: int = 0
-    """Violations beyond the first `VIOLATIONS`, which are not told."""
-
-    @property
-    def silent_days(self) -> int:
-        """Of all sources together."""
-        return sum(self.silent.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Stated:
-    """A registry entry that took its label; only one that broke no other rule is `in_force`."""
-
-    index: int
-    raw: bytes
-    in_force: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a replay learned since it was last saved, but for the index, which `tree` and its rows keep."""
-
-    stated: list[Stated]
-    days: list[DayCount]
-    violations: list[Violation]
 
 
 class Replay:
@@ -164,9 +104,9 @@ class Replay:
         """Whether the last entry fed is an index root."""
         self.first_missing: int | None = None
         """The first entry that nobody had: from there on only what is wrong whatever stood there is a violation."""
-        self._leaves = _Leaves(self.frontier, b"", {})
+        self._leaves = Leaves(self.frontier, b"", {})
         self._pending: list[bytes] = []
-        self._kinds: dict[bytes, _Kind] = {}
+        self._kinds: dict[bytes, Kind] = {}
         self._judged_at = newest
         self._stated: set[tuple[int, int]] = set()  # (source, version) labels taken by registry entries
         self._unreported: deque[tuple[list[Job], list[DayCount]]] = deque()
@@ -214,7 +154,7 @@ class Replay:
         """
         if hashes is None:
             hashes = b"".join([sha256(b"\x00" + (raw or b"")).digest() for raw in entries])
-        self._leaves = _Leaves(self.frontier, hashes, subtrees or {})
+        self._leaves = Leaves(self.frontier, hashes, subtrees or {})
         jobs: list[Job] = []
         self._batch_jobs, self._batch_covered = jobs, []
         index = self.frontier.size
@@ -369,7 +309,7 @@ class Replay:
         if sound:
             if len(self._kinds) >= KINDS:
                 self._kinds.clear()
-            self._kinds[raw[:_KIND_BYTES]] = _Kind.of(record, version.key, day)
+            self._kinds[raw[:_KIND_BYTES]] = Kind.of(record, version.key, day)
 
     def _count(self, record: Record, change: int, revoked: int | None) -> DayCount:
         """Count a record, or take it out again; `revoked` is the version it came under when that was revoked."""
@@ -482,49 +422,6 @@ class Replay:
             self.left_out += 1
             return
         self.violations.append(Violation(index, kind, _SECTIONS.get(kind, "§2"), str(error)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What is the same for all sound records of a source, day, seal and activity while a version is in force."""
-
-    label: bytes
-    """What their index labels are hashes of, but for the record's own label."""
-    key: bytes
-    day: DayCount
-    count: dict[int, int]
-    counted_as: int
-
-    @classmethod
-    def of(cls, record: Record, key: bytes, day: DayCount) -> "_Kind":
-        count, counted_as = (day.sealed, record.seal) if record.seal else (day.open, record.activity)
-        return cls(record_label_prefix(record.source, record.epoch, record.seal), key, day, count, counted_as)
-
-
-class _Leaves:
-    """Leaf hashes of the batch under way, put into the frontier as far as a root is asked for, tile by tile."""
-
-    __slots__ = ("_frontier", "_hashes", "_start", "_subtrees")
-
-    def __init__(self, frontier: Frontier, hashes: bytes, subtrees: Mapping[int, bytes]) -> None:
-        self._frontier = frontier
-        self._hashes = hashes
-        self._subtrees = subtrees
-        self._start = frontier.size
-
-    def push(self, stop: int) -> None:
-        """Bring the frontier to this size."""
-        frontier, hashes, start = self._frontier, self._hashes, self._start
-        at = frontier.size
-        while at < stop:
-            subtree = self._subtrees.get(at) if stop - at >= 256 else None
-            if subtree is not None:
-                frontier.append_subtree(8, subtree)
-                at += 256
-            else:
-                place = 32 * (at - start)
-                frontier.append(hashes[place : place + 32])
-                at += 1
 
 
 def _add(counts: dict[int, int], key: int, change: int) -> None:
