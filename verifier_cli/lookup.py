@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ledger.client.publiclog import PublicLog
+from ledger.client.register import WholeRegister
 from ledger.client.view import View
 from ledger.core.claims import check_claims, check_complete
 from ledger.core.completeness import check_stream_record, schemes_to_ask_for, seals_to_ask_for
@@ -74,6 +75,27 @@ class Gap:
     epoch: int
     seal: int
     scheme: str
+
+
+@dataclass(slots=True)
+class Lookup:
+    """Everything found out about one person, under one checkpoint."""
+
+    view: View
+    whole: WholeRegister
+    month: int
+    streams: list[Stream]
+    accesses: list[Access]
+    gaps: list[Gap]
+    faults: list[GlassbookError]
+    details_fetched: bool
+    evidence_files: list[str] = field(default_factory=list)
+    opened: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> set[int]:
+        """The sources that something was asked of: those that use a scheme under which she gave an identifier."""
+        return {stream.source for stream in self.streams} | {gap.source for gap in self.gaps}
 
 
 def open_streams(

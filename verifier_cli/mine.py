@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.client.publiclog import Moved, PublicLog
-from ledger.client.register import WholeRegister, read_register
+from ledger.client.register import read_register
 from ledger.client.shown import make_evidence
 from ledger.client.view import View
 from ledger.core.encoding import day_of, month_of
-from ledger.core.errors import GlassbookError, Malformed, Refuted
+from ledger.core.errors import Malformed, Refuted
 from ledger.core.evidence import format_evidence
 from ledger.core.keysfile import StreamSecret, parse_keys_file
 from ledger.core.policy import Policy
@@ -19,9 +19,8 @@ from ledger.files import write_atomic
 from verifier_cli.consistency import remember
 from verifier_cli.lookup import (
     Access,
-    Gap,
+    Lookup,
     Place,
-    Stream,
     claims_of,
     fetch_details,
     locate,
@@ -46,27 +45,6 @@ class Wish:
     folder: Path
     entries: tuple[int, ...]
     opened: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Lookup:
-    """Everything found out about one person, under one checkpoint."""
-
-    view: View
-    whole: WholeRegister
-    month: int
-    streams: list[Stream]
-    accesses: list[Access]
-    gaps: list[Gap]
-    faults: list[GlassbookError]
-    details_fetched: bool
-    evidence_files: list[str] = field(default_factory=list)
-    opened: tuple[str, ...] = ()
-
-    @property
-    def asked(self) -> set[int]:
-        """The sources that something was asked of: those that use a scheme under which she gave an identifier."""
-        return {stream.source for stream in self.streams} | {gap.source for gap in self.gaps}
 
 
 def mine_command(

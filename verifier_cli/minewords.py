@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ledger.core.encoding import format_date
 from ledger.core.statements import SourceVersion
 from verifier_cli.logfacts import NO_AUDITOR, NO_AUDITOR_FOLDER, log_facts, log_line
-from verifier_cli.lookup import Access, claims_of
+from verifier_cli.lookup import Access, Lookup, claims_of
 from verifier_cli.outcome import Line
 from verifier_cli.sourcewords import STATUS, name_of, retired_on, source_in_words, suspect_from
 from verifier_cli.words import (
@@ -19,9 +19,6 @@ from verifier_cli.words import (
     month_in_words,
     purpose_in_words,
 )
-
-if TYPE_CHECKING:
-    from verifier_cli.mine import Lookup
 
 SCOPE = (
     "This is what the sources logged under your identifiers. It cannot show an access that was never logged, or that"

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ledger.core.entries import REGISTRY, Coverage
 from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.policy import CLOCK_TOLERANCE_S
 from ledger.core.registry import Register
 from ledger.service.body import MAX_ENTRIES, Submission
 from ledger.service.checks import Candidate, Checked, View, check_submissions
@@ -22,7 +23,6 @@ from ledger.service.problems import Refusal, RequestRefused, busy
 from ledger.service.signatures import Signatures, ToPromise
 from ledger.store import Connection, Store, StoreBusy, acceptances, envelopes, inbox, labels, log, publication
 
-CLOCK_TOLERANCE_S = 300  # between our clock and the witnesses', as much as readers allow (formats §6)
 CHECKERS = max(2, min(8, os.cpu_count() or 1))
 
 

@@ -25,9 +25,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.policy import CLOCK_TOLERANCE_S
 from ledger.keyfiles import LEDGER
 from ledger.service import openapi
-from ledger.service.acceptance import CLOCK_TOLERANCE_S, Acceptance, Duplicate, Outcome
+from ledger.service.acceptance import Acceptance, Duplicate, Outcome
 from ledger.service.body import parse_document, parse_lines
 from ledger.service.intake import Intake, is_lines
 from ledger.service.look import Look
