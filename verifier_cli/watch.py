@@ -189,7 +189,7 @@ class Watch:
     def _refuted(self, kind: str, key: str, error: Refuted, now: int) -> _Skip:
         """Raise the alert that `error` is; its evidence is written when it begins."""
         path = None
-        if not self.alerts.has(kind, key):
+        if not self.alerts.has(kind, key) and not self.alerts.full(kind):
             path = write_refutation("watch", error, self._about)
         self._judge(kind, [Condition(kind, key, str(error), now, {}, path)], now)
         return _Skip()
@@ -276,7 +276,9 @@ class Watch:
         for kind, violations in kinds.items():
             first, count = violations[0], len(violations)
             message = f"{count} violation{'s' * (count != 1)} of one kind: {_words(first)}"
-            path = self._evidence(view, replay, first, violations)
+            path = None
+            if not self.alerts.full("violation"):
+                path = self._evidence(view, replay, first, violations)
             details = {"violation": kind, "count": count, **asdict(first)}
             found.append(Condition("violation", f"{first.index} {kind}", message, now, details, path))
         self._state.told_below = max(told, replay.size)

@@ -31,7 +31,9 @@ from verifier_cli.words import plain
 
 EVENT_SCHEMA = "glassbook-watch/1"
 STATE_SCHEMA = "glassbook-watch-state/1"
-MAX_STATE = 16 << 20  # bytes
+MAX_STATE = 256 << 20  # bytes
+MOST = 100
+"""Alerts of one lasting kind that are raised; a log that goes on breaking rules fills no disk."""
 WAITING = 1_000
 """Events kept for a webhook that does not take them; older ones are lost."""
 
@@ -92,6 +94,10 @@ class Alerts:
         """The firing ones of a kind."""
         return [alert for alert in self if alert.kind == kind]
 
+    def full(self, kind: str) -> bool:
+        """Whether no more of a lasting kind are raised: those that are say enough."""
+        return kind in LASTING and len(self.of(kind)) >= MOST
+
     def has(self, kind: str, key: str) -> bool:
         """Whether this one is firing."""
         return (kind, key) in self._firing
@@ -108,9 +114,13 @@ class Alerts:
         events = []
         found = {(condition.kind, condition.key): condition for condition in conditions}
         for place, condition in found.items():
-            if place not in self._firing:
+            if place not in self._firing and not self.full(kind):
+                details = {
+                    name: plain(value) if isinstance(value, str) else value
+                    for name, value in condition.details.items()
+                }
                 alert = Alert(
-                    kind, condition.key, plain(condition.message), condition.since, now, size, condition.details,
+                    kind, condition.key, plain(condition.message), condition.since, now, size, details,
                     condition.evidence_file,
                 )  # fmt: skip
                 self._firing[place] = alert

@@ -102,6 +102,7 @@ def watch(
         from verifier_cli.auditprogress import AuditProgress
         from verifier_cli.stats import told_by_name
         from verifier_cli.watch import Places, Watch, Wishes
+        from verifier_cli.watchrules import witnesses_of
 
         about["policy"] = policy.read_bytes()
         trusted = cli._policy(policy)
@@ -119,6 +120,10 @@ def watch(
                 with _ended_by_signals(watched), _metrics(watched, address):
                     if not once:
                         _say(f"watching {trusted.origin} every {interval:g} s; remembered in {places.seen}")
+                        if not witnesses_of(trusted):
+                            _say(
+                                "no witness in this policy states a time: whether the log is stale cannot be told"
+                            )
                     _rounds(watched, interval, once, until_violation)
                     watched.flush(FLUSH_SECONDS if (once or until_violation) and not stop.is_set() else 0)
             finally:

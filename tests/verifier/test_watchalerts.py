@@ -14,6 +14,7 @@ from verifier_cli import watchhooks
 from verifier_cli.watchalerts import (
     COUNTS_AS,
     LASTING,
+    MOST,
     Alerts,
     Condition,
     WatchState,
@@ -67,6 +68,15 @@ def test_text_that_moves_a_cursor_or_names_a_folder_does_not_get_into_an_event()
     (event,) = Alerts(ORIGIN).judge("violation", [condition], 10, 3)
     assert "\x1b" not in json.dumps(event) and "\u202e" not in event["text"]
     assert "\\u001b" not in json.dumps(event) and "somebody" not in json.dumps(event)
+
+
+def test_a_log_that_goes_on_breaking_rules_does_not_fill_the_disk() -> None:
+    alerts = Alerts(ORIGIN)
+    events = []
+    for number in range(3 * MOST):
+        events += alerts.judge("violation", [Condition("violation", str(number), "words", 5)], number, 3)
+    assert len(events) == len(list(alerts)) == MOST
+    assert alerts.full("violation") and not alerts.full("fork") and not alerts.full("silent")
 
 
 def test_what_is_kept_is_read_back_and_anything_else_is_not_taken_for_it(tmp_path: Path) -> None:
