@@ -105,8 +105,13 @@ def _allowed(outcome: Outcome, maker: RecordMaker | None, now: int) -> Outcome:
 
 
 def _inspect(path: Path, format_: Format, mapping: Any) -> None:
-    """Malformed when the mapping is not for this file.  One that cannot be read is told when its turn comes."""
+    """Malformed when the mapping is not for this file.  One that cannot be read is told when its turn comes.
+
+    A pipe can be read once only: whether it fits is found while it is imported.
+    """
     try:
+        if not path.is_file():
+            return
         with Source(path) as source:
             format_.inspect(source, mapping)
     except OSError:
@@ -115,7 +120,7 @@ def _inspect(path: Path, format_: Format, mapping: Any) -> None:
 
 def _read(files: list[Path], format_: Format, mapping: Any, stack: ExitStack) -> Iterator[Outcome]:
     """All events of all files, with progress on a terminal."""
-    sizes = [path.stat().st_size if path.is_file() else 0 for path in files]
+    sizes = [_size(path) for path in files]
     show = _progress(sum(sizes), stack) if sys.stderr.isatty() else None
     events, before = 0, 0
     for path, size in zip(files, sizes, strict=True):
@@ -131,6 +136,13 @@ def _read(files: list[Path], format_: Format, mapping: Any, stack: ExitStack) ->
             if show is not None and events % 100 == 0:
                 show(before + (opened[0].taken if opened else 0), events)
         before += size
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _progress(size: int, stack: ExitStack) -> Callable[[int, int], None]:

@@ -118,6 +118,27 @@ def test_import_of_two_files_says_otherwise_than_it_does(desk: Desk) -> None:
     assert desk.waiting() == 2
 
 
+def test_imported_row_never_reaches_the_log(desk: Desk) -> None:
+    desk.logs[0].write_text(HEAD + ROW * 3)
+    desk.run()
+    desk.small.send()
+    assert sorted(desk.small.numbers_in_log("id:p1")) == [1, 2, 3]
+
+
+def test_rows_from_a_pipe_are_lost(desk: Desk, tmp_path: Path) -> None:
+    where = ["--dir", str(desk.small.home_folder), "--map", str(desk.map)]
+    program = [sys.executable, "-m", "ledger.department.cli", "import", "csv", *where, "/dev/stdin"]
+    run = subprocess.run(program, input=HEAD + ROW, capture_output=True, text=True, check=True)
+    assert "1 event: 1 recorded" in run.stdout
+
+
+def test_folder_or_forbidden_file_gives_a_traceback(desk: Desk, tmp_path: Path) -> None:
+    desk.logs = [tmp_path, tmp_path / "none.csv", *desk.logs]
+    result = desk.run(code=3)
+    assert "4 events: 2 recorded, 0 not about a person, 2 rejected." in result.stdout
+    assert "Is a directory" in result.stderr and "No such file" in result.stderr
+
+
 def test_dry_run_shows_another_sentence_or_records(desk: Desk) -> None:
     shown = desk.run("--dry-run").stdout
     assert f"id:p1  On {TODAY} clerk used your data. " in shown and "Reason given: because." in shown

@@ -6,6 +6,7 @@ that a log writes down alike are still two.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import sqlite3
@@ -36,10 +37,18 @@ class Identities:
         self.close()
 
     def of(self, event: Any) -> bytes:
-        """32 bytes for the next event; `event` is its content as JSON has it, the order of members does not count."""
+        """32 bytes for the next event; `event` is its content as JSON has it, the order of members does not count.
+
+        Raises OSError when the temporary database cannot grow.
+        """
         content = hashlib.sha256(json.dumps(event, sort_keys=True).encode("ascii")).digest()
-        (number,) = self._seen.execute(
-            "INSERT INTO seen VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count",
-            (content,),
-        ).fetchone()
+        try:
+            (number,) = self._seen.execute(
+                "INSERT INTO seen VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count",
+                (content,),
+            ).fetchone()
+        except sqlite3.Error:
+            raise OSError(
+                errno.ENOSPC, "no room for a temporary file; set TMPDIR to a folder with more"
+            ) from None
         return hashlib.sha256(content + int(number).to_bytes(8, "big")).digest()
