@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,19 @@ from typing import Any
 import httpx
 import pytest
 from livelog import NOON, LiveLedger, Server, as_object, codes
-from smallledger import CHARTER, LEDGER_KEY, NOW, ORIGIN, SmallLedger, coverage, record, submission
+from smallledger import (
+    CHARTER,
+    LEDGER_KEY,
+    NOW,
+    ORIGIN,
+    SOURCE_1_VERSION,
+    SmallLedger,
+    coverage,
+    record,
+    source_entry,
+    statement,
+    submission,
+)
 
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.merkle import leaf_hash
@@ -201,3 +215,71 @@ def test_a_killed_process_costs_time_and_no_promise() -> None:
     assert signatures.promise(ORIGIN, LEDGER_KEY, asked) == first
     assert first == [sign_promise(Promise(ORIGIN, *one), LEDGER_KEY) for one in asked]
     signatures.close()
+
+
+class Serving:
+    """`glassbook ledger serve` as a process, on a folder with a log."""
+
+    def __init__(self, home: Path, *words: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            at = f"127.0.0.1:{free.getsockname()[1]}"
+        (home / "keys").mkdir(parents=True)
+        SmallLedger(home).close()
+        (home / "glassbook.toml").write_text(f'origin = "{ORIGIN}"\n[ledger]\nlisten = "{at}"\n')
+        self.url = f"http://{at}"
+        self._command = [sys.executable, "-c", "from ledger.cli import main; main()", "ledger", "serve"]
+        self._words = [str(home), *words]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [*self._command, *self._words],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                httpx.get(f"{self.url}/healthz")
+                return
+            except httpx.TransportError:
+                assert self._process.poll() is None, "it ended"
+                time.sleep(0.1)
+        raise AssertionError("it does not answer")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+
+
+def test_serve_opens_an_encrypted_key_and_promises_the_same_after_a_restart(tmp_path: Path) -> None:
+    secret = tmp_path / "passphrase"
+    secret.write_text("correct horse\n")
+    secret.chmod(0o600)
+    serving = Serving(tmp_path / "home", "--passphrase-file", str(secret))
+    write_key(tmp_path / "home" / "keys" / LEDGER, LEDGER_KEY, b"correct horse")
+    # A registry entry is good under any clock, which here is the machine's own.
+    entry = source_entry(1, statement(seal_months=1), SOURCE_1_VERSION)
+    body = {"entries": [as_object(submission(entry))]}
+    answers = []
+    for _ in range(2):
+        try:
+            serving.start()
+            assert httpx.get(f"{serving.url}/readyz").status_code == 200
+            (result,) = httpx.post(f"{serving.url}/v1/entries", json=body).json()["results"]
+            answers.append(result["promise"])
+            time.sleep(1.1)  # past the second that the promise states
+        finally:
+            serving.stop()
+    assert answers[0] == answers[1]
+    assert abs(promised({"promise": answers[0]}).accepted - time.time()) < 120
+
+
+def test_serve_runs_without_its_key_and_is_not_ready(tmp_path: Path) -> None:
+    serving = Serving(tmp_path / "home")
+    try:
+        serving.start()
+        answer = httpx.get(f"{serving.url}/readyz")
+    finally:
+        serving.stop()
+    assert (answer.status_code, "ledger.key" in answer.json()["detail"]) == (503, True)

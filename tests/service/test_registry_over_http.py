@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from livelog import LiveLedger, as_object, codes
 from smallledger import (
@@ -30,7 +32,7 @@ def hand_in(live: LiveLedger, *raws: bytes) -> list[str]:
     return codes(live.post(*(as_object(submission(raw)) for raw in raws)))
 
 
-def follow(before: SourceVersion, **changed: object) -> tuple[bytes, SourceVersion]:
+def follow(before: SourceVersion, **changed: Any) -> tuple[bytes, SourceVersion]:
     """The next statement of source 1, and the version that it is."""
     raw = source_entry(1, statement(**changed), before)
     return raw, parse_source(raw, before.index + 1, parse_charter(CHARTER))
@@ -102,7 +104,7 @@ def test_a_revoked_source_records_nothing_whatever_the_day(live: LiveLedger) -> 
          "retired after revoked"],
 )  # fmt: skip
 def test_a_statement_that_may_not_follow_is_refused_and_changes_nothing(
-    live: LiveLedger, first: dict[str, object], then: dict[str, object]
+    live: LiveLedger, first: dict[str, Any], then: dict[str, Any]
 ) -> None:
     before = SOURCE_1_VERSION
     if first:
