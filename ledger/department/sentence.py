@@ -30,7 +30,9 @@ def sentence(access: Access, activity: Activity | None = None) -> str:
     claims = access.claims
     actor, event = claims.get("actor", {}), claims.get("event", {})
     who = str(actor.get("name") or actor.get("id", "someone"))
-    if actor.get("automated"):
+    if who == "not stated":
+        who = "someone whom the log does not name"
+    elif actor.get("automated"):
         who = f"the program {who}"
     details = ", ".join(str(actor[name]) for name in ("role", "unit") if actor.get(name))
     behalf = f" for {actor['on_behalf_of']}" if actor.get("on_behalf_of") else ""

@@ -299,7 +299,7 @@ def test_program_is_put_down_as_a_person() -> None:
         for record, expected in (
             ({"user": "anna", "job": "x"}, {"id": "anna", "automated": False}),
             ({"job": "nightly"}, {"id": "nightly", "automated": True}),
-            ({}, {"id": "not stated", "automated": True}),
+            ({}, {"id": "not stated", "automated": False}),
         ):
             event = {"at": "2026-02-28T10:03:00Z", "who": "p", **record}
             found = outcome_of(event, mapping, "f", "l", identities)

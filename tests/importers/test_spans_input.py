@@ -99,6 +99,14 @@ def test_line_of_spans_takes_its_neighbours_with_it(tmp_path: Path) -> None:
     ]
 
 
+def test_second_kind_of_list_in_one_document_is_lost(tmp_path: Path) -> None:
+    both = traces(span()) | logs({"timeUnixNano": "1772269405123456789", "attributes": wrapped(ABOUT)})
+    both["resourceSpans"][0] |= traces(span(spanId="1" * 16), scopes="instrumentationLibrarySpans")[
+        "resourceSpans"
+    ][0]
+    assert [o.fate.value for o in read(tmp_path, both)] == ["recorded"] * 3
+
+
 BROKEN: dict[str, Any] = {
     "span is a number": 5,
     "attributes are an object": span(attributes=ABOUT),

@@ -41,7 +41,7 @@ class Identities:
 
         Raises OSError when the temporary database cannot grow.
         """
-        content = hashlib.sha256(json.dumps(event, sort_keys=True).encode("ascii")).digest()
+        content = hashlib.sha256(json.dumps(event, sort_keys=True, default=str).encode("ascii")).digest()
         try:
             (number,) = self._seen.execute(
                 "INSERT INTO seen VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count",

@@ -69,17 +69,17 @@ def _events(value: Any, position: str) -> _Found:
     if not isinstance(value, dict):
         yield position, Malformed("", "no JSON object; OTLP has resourceSpans or resourceLogs here")
         return
-    name = next((name for name in _RESOURCES if name in value), None)
-    if name is not None:
+    names = [name for name in _RESOURCES if name in value]
+    for name in names:
         for place, group in _each(value, name, position):
             yield from _group(group, place) if isinstance(group, dict) else iter([(place, group)])
-    elif any(name in value for name in _PRINTED):
+    if names:
+        return
+    if any(name in value for name in _PRINTED):
         yield position, _safely(_printed, value, {}, "")
     else:
-        yield (
-            position,
-            Malformed("", "no span and no log record: has neither resourceSpans, resourceLogs nor trace_id"),
-        )
+        what = "no span and no log record: has neither resourceSpans, resourceLogs nor trace_id"
+        yield position, Malformed("", what)
 
 
 def _group(group: dict[str, Any], position: str) -> _Found:
@@ -89,22 +89,26 @@ def _group(group: dict[str, Any], position: str) -> _Found:
     except Malformed as error:
         yield position, error
         return
-    name = next((name for name in _SCOPES if name in group), None)
-    if name is None:
+    names = [name for name in _SCOPES if name in group]
+    if not names:
         yield position, Malformed("", "a resource without scopeSpans and scopeLogs")
-        return
-    for place, scoped in _each(group, name, position):
-        if isinstance(scoped, Malformed):
-            yield place, scoped
-            continue
-        events = next((name for name in _EVENTS if name in scoped), "spans")
-        scope = scoped.get("scope", scoped.get("instrumentationLibrary"))
-        title = scope.get("name") if isinstance(scope, dict) else ""
-        for deep, event in _each(scoped, events, place):
+    for name in names:
+        for place, scoped in _each(group, name, position):
+            yield from (
+                _scope(scoped, resource, place) if isinstance(scoped, dict) else iter([(place, scoped)])
+            )
+
+
+def _scope(scoped: dict[str, Any], resource: dict[str, Any], position: str) -> _Found:
+    """The spans or log records of one scope; one without any holds no event."""
+    scope = scoped.get("scope", scoped.get("instrumentationLibrary"))
+    title = scope.get("name") if isinstance(scope, dict) else ""
+    for name in _EVENTS:
+        for place, event in _each(scoped, name, position):
             if isinstance(event, dict):
-                yield deep, _safely(_otlp, event, resource, title if isinstance(title, str) else "")
+                yield place, _safely(_otlp, event, resource, title if isinstance(title, str) else "")
             else:
-                yield deep, event
+                yield place, event
 
 
 def _each(

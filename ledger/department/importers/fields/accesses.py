@@ -17,7 +17,7 @@ from ledger.department.importers.fields.paths import Record
 from ledger.department.importers.fields.values import Value
 from ledger.department.importers.hiding import folded, without
 from ledger.department.importers.identity import Identities
-from ledger.department.mapping import IRI
+from ledger.department.mapping import IRI, LONGEST_REFERENCE
 
 CONSULT: Final = "https://w3id.org/dpv#Consult"
 QUERY: Final = "https://w3id.org/dpv#Query"
@@ -101,7 +101,7 @@ def _subject(text: str, rule: SubjectRule, record: Record, mapping: FieldMapping
         if exact:
             return exact
         for pattern in mapping.patterns:
-            made = pattern.apply(cleaned) if len(cleaned) <= 1024 else None
+            made = pattern.apply(cleaned) if len(cleaned) <= LONGEST_REFERENCE else None
             if made is not None:
                 return made_subject(made)
         scheme = rule.scheme or (rule.scheme_from.text(record) if rule.scheme_from else "")
@@ -180,7 +180,7 @@ def _action(text: str, mapping: FieldMapping) -> str:
 def _actor(text: Any, words: tuple[str, ...], herself: set[str]) -> dict[str, Any]:
     identifier, program = text("actor", "id"), text("actor", "program")
     automated = text("actor", "automated")
-    is_program = automated == "true" if automated else not identifier
+    is_program = automated == "true" if automated else bool(program and not identifier)
     own = identifier.casefold() in herself
     shown = HERSELF if own else without(identifier or program, words) or "not stated"
     actor: dict[str, Any] = {"id": shown, "automated": is_program}
