@@ -5,12 +5,14 @@ string of bytes a batch, key[32] ‖ entry after another, because pickling lists
 of the check itself. How long an entry is, its kind says: only records and coverages are signed by a source.
 """
 
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 
 from ledger.core.entries import COVERAGE_BYTES, RECORD, RECORD_BYTES, VERSION, signed_message
 from ledger.core.keys import verify_ed25519
@@ -39,7 +41,7 @@ class SignaturePool:
         else:
             # Spawned, not forked: the parent has threads. They start while the parent reads the log.
             self._pool = ProcessPoolExecutor(
-                jobs, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent
+                jobs, mp_context=get_context("spawn"), initializer=_belong_to_the_parent
             )
         self._limit = BATCHES_AHEAD * jobs
         self._running: deque[tuple[list[int], bytes, Future[list[int]]]] = deque()
@@ -85,8 +87,17 @@ class SignaturePool:
             return self._pool.submit(bad_positions, self._origin, packed)
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _belong_to_the_parent() -> None:
+    """Leave interrupts to the parent, and end with it: a killed one can tell nobody."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def bad_positions(origin: str, packed: bytes) -> list[int]:

@@ -32,7 +32,7 @@ from verifier_cli.outcome import Line, Outcome, Verdict
 if TYPE_CHECKING:
     from verifier_cli.watch import Watch
 
-PROMPTLY = 2.0
+PROMPTLY = 5.0
 """Seconds after a signal within which the program has ended, whatever the network does."""
 FLUSH_SECONDS = 15.0
 """How long `--once` waits for webhooks; what they have not taken then is told the next time."""
@@ -187,8 +187,10 @@ def _outcome(watched: Watch, stopped: bool, compact: bool) -> Outcome:
         message = f"{end}{len(firing)} alert{'s' * (len(firing) != 1)} at size {figures.size}"
     elif verdict is Verdict.HOLDS:
         message = f"{end}all is well up to size {figures.size}, {figures.audited} entries audited"
+    elif stopped:
+        message = "stopped before the first look was done; what was audited until then is kept"
     else:
-        message = f"{end}the log has given nothing that can be checked"
+        message = "the log has given nothing that can be checked"
     return Outcome("watch", verdict, message, result, lines, evidence, compact=compact)
 
 

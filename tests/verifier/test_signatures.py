@@ -1,6 +1,10 @@
 """Signatures checked elsewhere come back for the right leaves, in the order of the batches."""
 
 import multiprocessing
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from logfactory import DAY, LogFactory
@@ -46,3 +50,32 @@ def test_signatures_are_checked_though_the_process_for_them_is_killed() -> None:
         pool.submit(jobs)
         assert list(pool.answers(all_of_them=True)) == [[forged]] * 4
         assert not pool.has_processes
+
+
+def test_the_processes_of_a_killed_audit_end_with_it() -> None:
+    code = (
+        "import multiprocessing, sys, time\n"
+        "from verifier_cli.signatures import SignaturePool\n"
+        "pool = SignaturePool('log.example/x', 2, 1_000_000)\n"
+        "pool.submit([]), pool.submit([])\n"
+        "list(pool.answers(True))\n"
+        "print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        children = [int(pid) for pid in process.stdout.readline().split()]
+        assert children
+        process.kill()
+    end = time.monotonic() + 20
+    while any(_runs(pid) for pid in children):
+        assert time.monotonic() < end, "a process without its audit goes on"
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"  # ended, and nobody has asked after it
