@@ -1,6 +1,7 @@
 """What `audit` keeps, where it goes on, what it reads from, and how it is stopped."""
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -169,9 +170,11 @@ def server(log: LogFactory) -> Iterator[LogServer]:
         yield server
 
 
-def _process(folder: Path, url: str, *more: str) -> "subprocess.Popen[str]":
+def _process(
+    folder: Path, url: str, *more: str, program: tuple[str, ...] = ("-m", "verifier_cli")
+) -> "subprocess.Popen[str]":
     environment = os.environ | {"XDG_DATA_HOME": str(folder / "data")}
-    command = [sys.executable, "-m", "verifier_cli", "audit", "--policy", "policy.txt", "--log", url]
+    command = [sys.executable, *program, "audit", "--policy", "policy.txt", "--log", url]
     return subprocess.Popen(
         [*command, "--jobs", "1", *more], cwd=folder, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -216,6 +219,36 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_the_next_run_does(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, out + err
     assert "were audited by an earlier run" in out
+
+
+EAGER = "from verifier_cli import auditing, cli; auditing.SAVE_SECONDS = 0; cli.main()"
+"""The program, saving after every part: what a longer audit does every half minute."""
+
+
+def test_an_audit_that_was_killed_goes_on_from_what_it_had_saved(
+    files: Path, log: LogFactory, server: LogServer
+) -> None:
+    asked, release = threading.Event(), threading.Event()
+    path = "tile/entries/018"
+
+    def held(handler: Handler) -> None:
+        asked.set()
+        release.wait(30)
+
+    server.wrong[path] = held
+    process = _process(files, server.url, program=("-c", EAGER))
+    assert asked.wait(30)
+    _wait_until_idle(process.pid)
+    process.kill()
+    process.communicate()
+    release.set()
+    del server.wrong[path]
+    process = _process(files, server.url, "--json")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    audited = json.loads(out)["result"]["audited"]
+    assert audited["resumed_at"] == 4096 and audited["to"] == log.size
+    assert not list((files / "data").rglob("*.sqlite*"))
 
 
 # -- progress --------------------------------------------------------------------------------------------

@@ -139,7 +139,8 @@ def test_a_file_with_anything_altered_shows_nothing(run: Run, written: Path, tmp
     for place in _places(true):
         if place[-1] in TOLD:
             continue
-        for change in (None, "", 17, [], {}, "AAAA", b64encode(bytes(32)), "gone"):
+        changes: list[Any] = [None, "", 17, [], {}, "AAAA", b64encode(bytes(32)), "gone"]
+        for change in changes:
             false = json.loads(written.read_text())
             at = false
             for key in place[:-1]:
