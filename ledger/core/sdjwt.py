@@ -25,7 +25,16 @@ from typing import Any, Final
 
 from ledger.core.encoding import b64url_decode, b64url_encode
 from ledger.core.errors import BadSignature, Malformed
-from ledger.core.jose import check_header, integer, members, parse_json, sign_jws, split_jws
+from ledger.core.jose import (
+    MAX_DEPTH,
+    MAX_INTEGER,
+    check_header,
+    integer,
+    members,
+    parse_json,
+    sign_jws,
+    split_jws,
+)
 from ledger.core.keys import Ed25519PrivateKey, verify_ed25519
 
 CLAIMS: Final = ("subject", "actor", "event", "data", "purpose", "reason", "recipient")
@@ -121,20 +130,42 @@ def _claim_texts(claims: Mapping[str, Any]) -> dict[str, str]:
         if name not in CLAIMS:
             raise Malformed("disclosure", f"its claim is none of {', '.join(CLAIMS)}")
         try:
-            texts[name] = _ENCODE(value)
-            texts[name].encode()
+            texts[name] = text = _ENCODE(value)
+            text.encode()
         except (ValueError, TypeError, RecursionError):
             raise Malformed(
                 _WHERE, "a claim cannot be written as JSON; its value is of another kind"
             ) from None
-    # Read at once, as deep in an array as each will be in its own.
-    together = f"[{','.join(texts.values())}]"
-    values = parse_json(together, "disclosure")
-    if _may_nest(together):
-        for name, value in zip(texts, values, strict=True):
-            if _has_nested(value):
-                raise Malformed("disclosure", f"claim {name} holds a disclosure of its own")
+        if type(value) is not str:
+            _check_readable(value, name, MAX_DEPTH - 1)
     return texts
+
+
+def _check_readable(value: Any, name: str, levels: int) -> None:
+    """Malformed for a value whose JSON text `parse_json` or `_open_disclosure` would refuse.
+
+    It may have so many levels of arrays and objects; encoding has settled all the rest.
+    """
+    if levels < 1 and isinstance(value, dict | list | tuple):
+        raise Malformed("disclosure", f"claim {name} is nested too deep")
+    if isinstance(value, dict):
+        for member, part in value.items():
+            if type(member) is not str or member == "_sd" or member == "...":
+                what = (
+                    "a disclosure of its own" if isinstance(member, str) else "a member whose name is no text"
+                )
+                raise Malformed("disclosure", f"claim {name} holds {what}")
+            if type(part) is not str:
+                _check_readable(part, name, levels - 1)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            if type(part) is not str:
+                _check_readable(part, name, levels - 1)
+    else:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and (abs(value) > MAX_INTEGER if isinstance(value, int) else str(value) == "-0.0"):
+            raise Malformed("disclosure", f"claim {name} holds -0 or an integer beyond 2^53 − 1")
+        return
 
 
 @lru_cache(maxsize=64)
@@ -226,13 +257,9 @@ def _open_disclosure(disclosure: str) -> tuple[str, Any]:
     if not isinstance(name, str) or name not in CLAIMS:
         raise Malformed(where, f"its claim is none of {', '.join(CLAIMS)}")
     # The value is walked only if its text could hold such a member, escaped or not.
-    if _may_nest(raw.decode()) and _has_nested(value):
+    if (b"_sd" in raw or b"..." in raw or b"\\u" in raw) and _has_nested(value):
         raise Malformed(where, f"claim {name} holds a disclosure of its own")
     return name, value
-
-
-def _may_nest(text: str) -> bool:
-    return "_sd" in text or "..." in text or "\\u" in text
 
 
 def _has_nested(value: Any) -> bool:

@@ -99,15 +99,15 @@ class StreamKey:
 
     def label(self, n: int) -> bytes:
         """The 32-byte label of record n."""
-        return hmac.digest(self.key, b"label\0" + _number(n), "sha256")
+        return hmac.digest(self.key, b"label\0" + _number(n), sha256)
 
     def envelope_key(self, n: int) -> bytes:
         """The AES-256 key of the envelope of record n, 32 bytes."""
-        return hmac.digest(self.key, b"envelope\0" + _number(n), "sha256")
+        return hmac.digest(self.key, b"envelope\0" + _number(n), sha256)
 
     def fetch_token(self, n: int) -> bytes:
         """Who presents these 32 bytes is given the envelope of record n."""
-        return hmac.digest(self.key, b"fetch\0" + _number(n), "sha256")
+        return hmac.digest(self.key, b"fetch\0" + _number(n), sha256)
 
     def deposited(self, n: int) -> bytes:
         """H(fetch_token), 32 bytes: what the source leaves with the envelope."""
@@ -120,8 +120,10 @@ def _number(n: int) -> bytes:
     return u64(n)
 
 
-def seal_envelope(stream: StreamKey, n: int, sd_jwt: str, nonce: bytes) -> bytes:
+def seal_envelope(stream: StreamKey, n: int, sd_jwt: str, nonce: bytes, label: bytes | None = None) -> bytes:
     """The envelope of record n, `sd_jwt` with all disclosures; `nonce` is 12 random bytes, never used before.
+
+    `label` spares computing the label of n once more.
 
     A retry sends the same bytes again instead of sealing anew.
     """
@@ -135,7 +137,8 @@ def seal_envelope(stream: StreamKey, n: int, sd_jwt: str, nonce: bytes) -> bytes
     if len(plaintext) > PLAINTEXT_LIMIT:
         most = PLAINTEXT_LIMIT - 1
         raise Malformed("envelope", f"SD-JWT of {len(sd_jwt)} bytes, {most} are the most; shorten a claim")
-    return _VERSION + nonce + AESGCM(stream.envelope_key(n)).encrypt(nonce, plaintext, stream.label(n))
+    aad = stream.label(n) if label is None else label
+    return _VERSION + nonce + AESGCM(stream.envelope_key(n)).encrypt(nonce, plaintext, aad)
 
 
 def open_envelope(stream: StreamKey, n: int, data: bytes) -> str:

@@ -19,7 +19,15 @@ from ledger.core.merkle import leaf_hash
 from ledger.core.schemes import check_canonical
 from ledger.core.sdjwt import CLAIMS, DIGESTS, SALT_BYTES, commitment, issue
 from ledger.core.statements import Charter
-from ledger.core.streams import StreamKey, alpha, open_envelope, parse_subject, seal_envelope, stream_key
+from ledger.core.streams import (
+    NONCE_BYTES,
+    StreamKey,
+    alpha,
+    open_envelope,
+    parse_subject,
+    seal_envelope,
+    stream_key,
+)
 from ledger.core.vrf import evaluate
 from ledger.department.access import Access, Claims
 from ledger.department.outbox import Prepared, Stream, Waiting
@@ -32,8 +40,9 @@ NOT_STATED: Final = {"text": "not stated in the log this record was made from"}
 _KEYS_HELD: Final = 100_000
 """Stream keys kept in memory, some 30 MB: in memory alone, for whoever has one reads the person's envelopes."""
 
-_RANDOM_BYTES: Final = len(CLAIMS) * SALT_BYTES + DIGESTS * 32
-"""What one SD-JWT needs at most: a salt a claim, 32 bytes a decoy."""
+_PLACE_BYTES: Final = 7
+_RANDOM_BYTES: Final = len(CLAIMS) * SALT_BYTES + DIGESTS * 32 + NONCE_BYTES + _PLACE_BYTES
+"""What one record needs at most: a salt a claim, 32 bytes a decoy, a nonce, its place in the order of sending."""
 
 
 class RecordMaker:
@@ -126,17 +135,14 @@ class RecordMaker:
         """
         epoch = year_of(access.day)
         claims = complete_claims(access, self._registration)
-        # One call of the system's generator a record; nothing of it is left for the next one, not in a fork either.
-        random = io.BytesIO(self._random(_RANDOM_BYTES)).read
+        random = self._random_of_one()
         sd_jwt = issue(self._registration.charter.origin, self.source, epoch, claims, self._key, random)
-        return self._seal(
-            self.key_of(epoch, access.seal, access.subject),
-            n,
-            sd_jwt,
-            access.day,
-            access.seal,
-            self._activity(access),
-        )
+        key = self.key_of(epoch, access.seal, access.subject)
+        return self._seal(key, n, sd_jwt, access.day, access.seal, self._activity(access), random)
+
+    def _random_of_one(self) -> Callable[[int], bytes]:
+        """Random bytes for one record by one call of the system; none are left for another, in a fork neither."""
+        return io.BytesIO(self._random(_RANDOM_BYTES)).read
 
     def renumber(self, old: Waiting, stream: Stream, n: int) -> Prepared:
         """The same SD-JWT as another number of its stream, for a record whose label turned out to be taken."""
@@ -144,11 +150,21 @@ class RecordMaker:
         record = decode_entry(old.entry)
         if not isinstance(record, Record):
             raise CannotGoOn("outbox", "holds an entry that is no record; it was not written by this program")
-        return self._seal(
-            key, n, open_envelope(key, old.n, old.envelope), record.day, record.seal, record.activity
-        )
+        sd_jwt = open_envelope(key, old.n, old.envelope)
+        random = self._random_of_one()
+        return self._seal(key, n, sd_jwt, record.day, record.seal, record.activity, random)
 
-    def _seal(self, key: StreamKey, n: int, sd_jwt: str, day: int, seal: int, activity: int) -> Prepared:
+    def _seal(
+        self,
+        key: StreamKey,
+        n: int,
+        sd_jwt: str,
+        day: int,
+        seal: int,
+        activity: int,
+        random: Callable[[int], bytes],
+    ) -> Prepared:
+        label = key.label(n)
         entry = sign_record(
             self._registration.charter.origin,
             self._key,
@@ -156,11 +172,11 @@ class RecordMaker:
             day=day,
             seal=seal,
             activity=activity,
-            label=key.label(n),
+            label=label,
             commitment=commitment(sd_jwt.partition("~")[0]),
         )
-        envelope = seal_envelope(key, n, sd_jwt, self._random(12))
-        place = int.from_bytes(self._random(7), "big")
+        envelope = seal_envelope(key, n, sd_jwt, random(NONCE_BYTES), label)
+        place = int.from_bytes(random(_PLACE_BYTES), "big")
         return Prepared(n, entry, leaf_hash(entry), envelope, key.deposited(n), place)
 
 
