@@ -22,6 +22,7 @@ import signal
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,12 @@ def demo(
         if stop:
             _stop(folder)
             return
+        if missing := _missing():
+            typer.echo(
+                f"glassbook demo: Not installed: it needs {missing}; run: pip install 'glassbook[all]'",
+                err=True,
+            )
+            raise typer.Exit(2)
         place = _place(folder)
         stage = Stage(place)
         running = Running(stage)
@@ -66,6 +73,12 @@ def demo(
     except DemoFailed as error:
         typer.echo(f"glassbook demo: {error}", err=True)
         raise typer.Exit(3) from None
+
+
+def _missing() -> str | None:
+    """A library that the commands of the demo need and that is not there, as after installing the verifier alone."""
+    needed = ("fastapi", "msgspec", "prometheus_client", "sqlalchemy", "starlette", "structlog", "uvicorn")
+    return next((name for name in needed if find_spec(name) is None), None)
 
 
 def _place(folder: Path | None) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,16 @@ def test_all_receipts_and_evidence_hold(demo_run: DemoRun, tmp_path: Path) -> No
                 tmp_path, demo_run.folder, "glassbook-verify", kind, str(file), "--policy", "policy.txt"
             )
             assert checked.returncode == 0, f"{file.name}: {checked.stdout}{checked.stderr}"
+
+
+def test_a_missing_extra_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    code = "import sys; sys.modules['fastapi'] = None; from ledger.cli import main; main()"
+    words = [sys.executable, "-c", code, "demo", str(folder)]
+    refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 2, refused.stderr
+    assert "it needs fastapi; run: pip install 'glassbook[all]'" in refused.stderr
+    assert not folder.exists()
 
 
 def test_a_folder_with_something_in_it_is_overwritten(tmp_path: Path) -> None:
