@@ -23,6 +23,7 @@ from ledger.core.checkpoint import Checkpoint
 from ledger.core.errors import GlassbookError, Malformed, Refuted
 from ledger.core.evidence import check_log_keys
 from ledger.core.merkle import check_consistency
+from ledger.core.note import format_note
 from ledger.core.statements import Charter
 from verifier_cli.submission import SIZE_TYPE, Answer, Submission, parse_submission, signed_by_log
 from verifier_cli.witnessfile import Seen, WitnessFile
@@ -102,8 +103,9 @@ def cosign(file: WitnessFile, request: Request, now: int, audited: Audited | Non
         if audited is None or (audited.size, audited.root) != (checkpoint.size, checkpoint.root):
             raise ValueError("an auditor cosigns only what it has audited")
         try:
-            # docs/formats.md §6: whoever has the charter requires a signature by every key in it.
-            check_log_keys(request.note, audited.charter, now)
+            # docs/formats.md §6: whoever has the charter requires a signature by every key in it, told of it or not.
+            note = request.submission.note
+            check_log_keys(format_note(note.text, note.lines), audited.charter, now)
         except Refuted as error:
             return Answer(403, f"{error}\n")
         if now < audited.newest:

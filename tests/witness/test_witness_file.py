@@ -12,15 +12,16 @@ from pathlib import Path
 import httpx
 import pytest
 import typer
-from handmade import NOW, HandmadeLog
-from typer.testing import CliRunner
+from handmade import NOW, HandmadeLog, RunningWitness
+from typer.testing import CliRunner, Result
 
+from ledger.core.errors import Malformed
 from ledger.core.note import parse_vkey
 from ledger.files import FileRefused
 from verifier_cli.cosigning import add_checkpoint
 from verifier_cli.submission import Answer
 from verifier_cli.witnesscommand import witness
-from verifier_cli.witnessfile import Seen, WitnessFile
+from verifier_cli.witnessfile import Asked, Seen, WitnessFile
 
 app = typer.Typer()
 app.command("witness")(witness)
@@ -152,6 +153,114 @@ def test_a_wrong_call_says_so_and_makes_nothing(tmp_path: Path, arguments: list[
     assert result.exit_code == code
     assert result.stderr.startswith("witness: ")
     assert not (tmp_path / "w.sqlite").exists()
+
+
+def called(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_init_prints_every_vkey_and_the_lines_that_take_it_up(tmp_path: Path, log: HandmadeLog) -> None:
+    path = tmp_path / "w.sqlite"
+    made = called("--init", path, "--name", "a.example/1", "--keys", "both", "--url", "https://a.example/")
+    assert made.exit_code == 0, made.output
+    vkeys = [parse_vkey(line) for line in made.stdout.splitlines()]
+    assert [vkey.kind for vkey in vkeys] == [4, 6] and {vkey.name for vkey in vkeys} == {"a.example/1"}
+    for vkey in vkeys:
+        assert f"glassbook witness add '{vkey.text}' https://a.example/ --auditor" in made.stderr
+    assert f"glassbook-verify witness {path} --listen" in made.stderr
+
+
+def test_a_plain_witness_is_not_called_an_auditor(tmp_path: Path) -> None:
+    made = called("--init", tmp_path / "w.sqlite", "--name", "w.example/1", "--plain")
+    assert "--auditor" not in made.stderr and "reads no entries" in made.stderr
+
+
+def test_an_auditor_cannot_be_served_as_a_plain_witness(tmp_path: Path) -> None:
+    path = tmp_path / "w.sqlite"
+    assert called("--init", path, "--name", "a.example/1").exit_code == 0
+    refused = called(path, "--plain", "--listen", "127.0.0.1:0")
+    assert refused.exit_code == 2 and "cannot be --plain" in refused.stderr
+
+
+def test_an_auditor_without_a_place_to_read_the_log_is_not_served(tmp_path: Path, log: HandmadeLog) -> None:
+    path = tmp_path / "w.sqlite"
+    assert called("--init", path, "--name", "a.example/1", "--log-vkey", log.ed25519.vkey.text).exit_code == 0
+    refused = called(path, "--listen", "127.0.0.1:0")
+    assert refused.exit_code == 2 and "--log" in refused.stderr
+
+
+def test_a_plain_witness_takes_no_place_to_read(tmp_path: Path) -> None:
+    path = tmp_path / "w.sqlite"
+    assert called("--init", path, "--name", "w.example/1", "--plain").exit_code == 0
+    assert called(path, "--log", str(tmp_path)).exit_code == 2
+
+
+def test_status_says_which_logs_and_what_is_wrong(tmp_path: Path, log: HandmadeLog) -> None:
+    path = tmp_path / "w.sqlite"
+    vkey = ["--log-vkey", log.ed25519.vkey.text]
+    assert called("--init", path, "--name", "a.example/1", *vkey, "--log", tmp_path).exit_code == 0
+    file = WitnessFile(path)
+    with file.replacing(log.origin) as (_, put):
+        put(Seen(5, bytes(32), NOW, b""))
+    file.set_asked(log.origin, Asked(9, b"", NOW))
+    file.put_alarm(log.origin, "unreadable", "the log cannot be read", NOW)
+    file.close()
+    told = called(path, "--status")
+    assert told.exit_code == 0
+    for words in (
+        "an auditor",
+        log.origin,
+        "size 5",
+        "behind by 9 entries",
+        "ALARM unreadable",
+        str(tmp_path),
+    ):
+        assert words in told.stdout, words
+
+
+def test_a_key_that_signs_no_log_is_refused(file: WitnessFile) -> None:
+    with pytest.raises(Malformed, match="signs no log"):
+        file.add_log(file.vkeys[0])
+    file.close()
+
+
+def test_a_log_is_not_its_own_witness(tmp_path: Path, log: HandmadeLog) -> None:
+    file = WitnessFile.create(tmp_path / "own.sqlite", log.origin)
+    with pytest.raises(Malformed, match="not its own witness"):
+        file.add_log(log.ed25519.vkey)
+    file.close()
+
+
+def test_an_alarm_of_one_kind_is_kept_once_however_often_it_comes(
+    file: WitnessFile, log: HandmadeLog
+) -> None:
+    for second in range(200):
+        file.put_alarm(log.origin, "ahead", "an entry", NOW + second)
+    (alarm,) = file.alarms(log.origin)
+    assert (alarm.first, alarm.last, alarm.ended) == (NOW, NOW + 199, None)
+    file.end_alarms(log.origin, ["ahead"], NOW + 1_000)
+    file.put_alarm(log.origin, "ahead", "another entry", NOW + 2_000)
+    (alarm,) = file.alarms(log.origin)
+    assert (alarm.first, alarm.text, alarm.ended) == (NOW + 2_000, "another entry", None)
+    file.close()
+
+
+def test_a_full_disk_is_answered_with_503_and_nothing_is_cosigned(
+    witness: RunningWitness, log: HandmadeLog
+) -> None:
+    db = witness.file._db
+    logs = [HandmadeLog(f"log.example.gov/{'x' * 200}/{number}") for number in range(40)]
+    for other in logs:
+        witness.file.add_log(other.ed25519.vkey)
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages}")  # what SQLite says then is what it says of a full disk
+    answers = []
+    for other in logs:
+        answers.append(witness.post(other.body(0, 5)).status_code)
+        assert witness.file.seen(other.origin).size == (5 if answers[-1] == 200 else 0)
+    assert set(answers) == {200, 503}
+    db.execute("PRAGMA max_page_count = 100000")
+    assert witness.post(log.body(0, 5)).status_code == 200
 
 
 def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path, log: HandmadeLog) -> None:
