@@ -37,7 +37,7 @@ from ledger.core.replaycounts import DayCount
 RECENT_LABELS = 1_000_000
 """Labels held in memory, some 80 bytes each: an audit of a log no larger than that reads none from disk."""
 MOST_BITS = 21
-"""Levels of the index in memory at most: 150 MiB, for logs of eight million entries and more."""
+"""Levels of the index in memory at most: 150 MiB, for logs of two million entries and more."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS audit_log (
@@ -118,7 +118,7 @@ class AuditFile:
                 (origin,),
             ).fetchone()
             if row is None:
-                bits = min(MOST_BITS, max(TOP_BITS, expected.bit_length() - 2))
+                bits = min(MOST_BITS, max(TOP_BITS, expected.bit_length() - 1))
                 rows = _SavedRows(self._db, None, bits)
                 replay = Replay(origin, newest, rows=rows, bits=bits)
                 self._loaded[origin] = _Loaded(replay, rows, 0)

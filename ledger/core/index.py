@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from ledger.core.errors import Malformed
 from ledger.core.indexproof import EMPTY, ROW, Row, check_index_proof, format_index_proof
-from ledger.core.indexrows import ROW_BYTES, IndexRows, MemoryRows, PackedRows, bucket_hash, merged
+from ledger.core.indexrows import ROW_BYTES, IndexRows, MemoryRows, PackedRows, bucket_hash, merged, pair_hash
 
 __all__ = [
     "EMPTY",
@@ -166,10 +166,8 @@ class PrefixTree:
                 taken.append(pair)
             else:
                 groups[-1] += pair
-        hashes, states, counts, put, digest_of = (
-            self._hashes, self._states, self._counts, _put_hash, sha256,
-        )  # fmt: skip
-        base = 1 << bits
+        hashes, states, counts, put = self._hashes, self._states, self._counts, _put_hash
+        view, base = memoryview(hashes), 1 << bits
         touched: list[int] = []
         buckets: list[bytes] = []
         for prefix, group, old in zip(prefixes, groups, rows.packed(prefixes, bits), strict=True):
@@ -177,25 +175,31 @@ class PrefixTree:
             if len(bucket) != ROW_BYTES * counts[prefix]:
                 found = len(bucket) // ROW_BYTES
                 raise Malformed("index rows", f"{found} labels in bucket {prefix}, not {counts[prefix]}")
+            node = base + prefix
+            at_node = node << 5
             if not bucket:
                 bucket = group
+                states[node] = 1 if len(group) == ROW_BYTES else 2
+                put(hashes, at_node, bucket_hash(group, bits))
+            elif len(bucket) == len(group) == ROW_BYTES and bucket[:32] != group[:32]:
+                # One label where there was one: the hash of that leaf is known.
+                digest = pair_hash(bucket, bytes(view[at_node : at_node + 32]), group, bits)
+                bucket = bucket + group if bucket < group else group + bucket
+                states[node] = 2
+                put(hashes, at_node, digest)
             else:
+                before = bucket
                 for at in range(0, len(group), ROW_BYTES):
                     pair = group[at : at + ROW_BYTES]
-                    before = len(bucket)
-                    bucket = merged(bucket, pair)
-                    if len(bucket) == before:
+                    grown = merged(bucket, pair)
+                    if grown is bucket:
                         taken.append(pair)
-            count = len(bucket) // ROW_BYTES
-            if count == counts[prefix]:
-                continue
-            node = base + prefix
-            if count == 1:
-                states[node] = 1
-                put(hashes, node << 5, digest_of(b"\x02" + bucket).digest())
-            else:
+                    bucket = grown
+                if bucket is before:
+                    continue
                 states[node] = 2
-                put(hashes, node << 5, bucket_hash(bucket, bits))
+                put(hashes, at_node, bucket_hash(bucket, bits))
+            count = len(bucket) // ROW_BYTES
             self._labels += count - counts[prefix]
             counts[prefix] = count
             touched.append(prefix)

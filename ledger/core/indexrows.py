@@ -104,6 +104,20 @@ def bucket_hash(bucket: bytes, depth: int) -> bytes:
     return _hash_range(keys, leaves, 0, count, depth)
 
 
+def pair_hash(known: bytes, known_leaf: bytes, row: bytes, depth: int) -> bytes:
+    """As `bucket_hash` over two packed rows, of the first of which the leaf hash is known."""
+    key = int.from_bytes(known[:32], "big")
+    difference = key ^ int.from_bytes(row[:32], "big")
+    parting = 256 - difference.bit_length()
+    if parting >= MAX_DEPTH:
+        raise RuleBroken("index", "two labels have their first 255 bits in common")
+    leaf = sha256(b"\x02" + row).digest()
+    digest = sha256(b"\x03" + known_leaf + leaf if known < row else b"\x03" + leaf + known_leaf).digest()
+    for level in range(parting - 1, depth - 1, -1):
+        digest = node_hash(EMPTY, digest) if key >> (255 - level) & 1 else node_hash(digest, EMPTY)
+    return digest
+
+
 def _hash_range(keys: list[int], leaves: list[bytes], low: int, high: int, depth: int) -> bytes:
     if high - low == 1:
         return leaves[low]
