@@ -381,7 +381,7 @@ class Watch:
         return Verdict.NOT_COMPLETE if self.alerts.counting_as("missing") else Verdict.HOLDS
 
     def close(self, seconds: float = 2.0) -> None:
-        """Stop telling, end the processes, and let go of the files; what no webhook has taken is kept for the next time."""
+        """Stop telling, end the processes, let go of the files; what no webhook has taken is kept for next time."""
         for hook in self._hooks:
             hook.close(seconds)
         self._auditor.close()
