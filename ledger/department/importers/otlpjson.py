@@ -52,7 +52,7 @@ def read_spans(source: Source, mapping: FieldMapping) -> Iterator[Outcome]:
             except Malformed as error:
                 yield Outcome(source.name, piece.position, Fate.REJECTED, error.what)
                 continue
-            for position, event in _events(value, piece.position):
+            for position, event in events_in(value, piece.position):
                 if isinstance(event, Malformed):
                     yield Outcome(source.name, position, Fate.REJECTED, event.what)
                 else:
@@ -64,7 +64,7 @@ def read_spans(source: Source, mapping: FieldMapping) -> Iterator[Outcome]:
 _Found = Iterator[tuple[str, dict[str, Any] | Malformed]]
 
 
-def _events(value: Any, position: str) -> _Found:
+def events_in(value: Any, position: str) -> _Found:
     """The arguments of `from_attributes` for each event in a value, or why there are none, each with its place."""
     if not isinstance(value, dict):
         yield position, Malformed("", "no JSON object; OTLP has resourceSpans or resourceLogs here")
