@@ -225,3 +225,35 @@ def test_a_file_is_read_back_as_it_was_written(written: Path) -> None:
     assert file.charter is not None and file.other is not None and file.index is not None
     again = parse_violation(format_violation(file, {"what": "other words"}))
     assert again == file
+
+
+def test_what_a_person_reads_of_a_file(run: Run, log: LogFactory, written: Path) -> None:
+    ran = run("violation", written.name, "--policy", "policy.txt")
+    last = len(log.entries) - 1
+    index = last - 1
+    assert ran.exit == 1
+    assert ran.out == (
+        f"entry {index} of {log.origin}: signature, docs/formats.md §2\n"
+        "\n"
+        "1. The log signed the checkpoint\n"
+        f"   {log.origin}, size {last + 1}; cosigned by W1.\n"
+        "2. The entry is in the log\n"
+        f"   Entry {index} of {last + 1} leads to the root that was signed.\n"
+        "3. The charter is in the log\n"
+        f"   Entry 0 of {last + 1} leads to the root that was signed.\n"
+        "4. The other entry is in the log\n"
+        f"   Entry 8 of {last + 1} leads to the root that was signed.\n"
+        "5. The next version comes later or never\n"
+        "   The log's index has version 2 of source 1 nowhere.\n"
+        "6. It breaks a rule (docs/formats.md §2)\n"
+        "   Rule: a record or coverage is signed by its source. Here: the signature is not by the key of source 1.\n"
+        "\n"
+        "What this does not prove\n"
+        "   It proves what the log holds and signed. It does not prove who put the entry there, that what other"
+        " entries say is true, or that nothing else is wrong.\n"
+        "\n"
+    )
+    assert ran.err == (
+        f"REFUTED: entry {index} of {log.origin} breaks docs/formats.md §2: a record or coverage is signed by its"
+        f" source; evidence: {written.name}\n"
+    )
