@@ -17,7 +17,7 @@ from ledger.core.streams import parse_subject
 from ledger.department.importers.csvfile import CsvMapping
 from ledger.department.importers.fields.fieldmap import ActivityRule, FieldMapping
 from ledger.department.importers.pgaudit import PgauditMapping
-from ledger.department.mapping import Mapping, Pattern, Rule
+from ledger.department.mapping import Mapping, Pattern, Rule, default_mapping
 from ledger.department.registration import Registration
 
 _SCHEME = re.compile(r"([a-z0-9-]{1,32}):")
@@ -35,6 +35,8 @@ class Stated:
     subjects: list[tuple[str, str]]
     claims: frozenset[str] | None
     """Claims that it can fill; None: whatever the log holds."""
+    by_default: bool = False
+    """Whether [subject] is that of the defaults, not of the file."""
 
 
 def check_mapping(mapping: Any, registration: Registration) -> None:
@@ -51,7 +53,8 @@ def check_mapping(mapping: Any, registration: Registration) -> None:
     for where, scheme in stated.schemes:
         if scheme not in newest.schemes:
             has = ", ".join(sorted(newest.schemes))
-            raise Malformed(where, f"the scheme {scheme} is not registered for this source (it has {has})")
+            what = f"the scheme {scheme} is not registered for this source (it has {has})"
+            raise Malformed(where, f"missing; by the default {what}" if stated.by_default else what)
     for where, subject in stated.subjects:
         try:
             check_canonical(charter.schemes, *parse_subject(subject))
@@ -79,7 +82,10 @@ def _fields(mapping: Any) -> Mapping | FieldMapping:
 
 def _stated(mapping: Any) -> Stated:
     held = _fields(mapping)
+    by_default = held.patterns is default_mapping().patterns
     schemes = list(_of_patterns(held.file, held.patterns))
+    if by_default:
+        schemes = [(f"{held.file}: subject", scheme) for _, scheme in schemes]
     subjects = [
         (f"{held.file}: subject.exact: member {place}", subject)
         for place, subject in enumerate(held.exact.values(), 1)
@@ -93,7 +99,7 @@ def _stated(mapping: Any) -> Stated:
         (f"{held.file}: activity.rule[{i}].activity", rule.activity) for i, rule in enumerate(rules)
     ]
     if isinstance(held, Mapping):
-        return Stated(activities, schemes, subjects, None)
+        return Stated(activities, schemes, subjects, None, by_default)
     if held.activity_from is not None:
         activities += [(f"{held.file}: activity.from", int(text)) for text in held.activity_from.outcomes]
     for rule in held.subjects:

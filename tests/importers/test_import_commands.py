@@ -100,6 +100,16 @@ def test_mapping_that_does_not_fit_queues_something(case: str, tmp_path: Path) -
     assert desk.waiting() == 0
 
 
+def test_default_that_does_not_fit_the_register_is_used(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.small.log.change_source(desk.small.source, schemes=["nhs"])
+    desk.small.ledger.publish()
+    (desk.small.home_folder / "map.toml").write_text("[activity]\ndefault = 1\n")
+    log = desk.small.write_log([])
+    refused = glassbook("import", "fhir", "--dir", desk.small.home_folder, log, code=3).stderr
+    assert "map.toml: subject: missing; by the default the scheme id is not registered" in refused
+
+
 def test_second_file_that_does_not_fit_is_found_when_the_first_is_queued(desk: Desk) -> None:
     desk.logs[1].write_text("time,person\n")
     assert "tuesday.csv: has no column by, when, who, why" in desk.run(code=3).stderr
