@@ -27,7 +27,8 @@ def as_xml(value: Any, name: str = "") -> str:
     url = f" url={quoteattr(value['url'])}" if name == "extension" else ""
     inner = "".join(
         as_xml(item, key) for key, item in value.items()
-        if key not in ("resourceType", "text") and not (url and key == "url") and not key.startswith("_")
+        if key != "resourceType" and not key.startswith("_")
+        and not (key == "text" and isinstance(item, dict)) and not (url and key == "url")
     )  # fmt: skip
     if "resourceType" not in value:
         return f"<{name}{url}>{inner}</{name}>"
@@ -66,6 +67,29 @@ def test_event_read_in_both_forms_is_recorded_twice(tmp_path: Path) -> None:
         (xml,) = read(tmp_path, as_xml(event).encode())
         (plain,) = read(tmp_path, json.dumps(event).encode())
         assert xml.identity == plain.identity != b""
+
+
+def test_extension_in_xml_is_lost(tmp_path: Path) -> None:
+    url = "http://hl7.org/fhir/StructureDefinition/auditevent-OnBehalfOf"
+    behalf = [
+        {"url": url, "valueReference": {"display": "County"}},
+        {"url": "http://a.example/x", "valueBoolean": True},
+    ]
+    agents = [
+        {
+            "extension": behalf,
+            "who": {"reference": "Practitioner/7"},
+            "requestor": True,
+            "policy": ["http://a.example"],
+        },
+        {"who": {"reference": "#d"}, "requestor": False, "role": [{"text": "gateway"}]},
+    ]
+    contained = [{"resourceType": "Device", "id": "d", "identifier": [{"value": "gw"}]}]
+    event = r4(agent=agents, contained=contained)
+    (xml,) = read(tmp_path, as_xml(event).encode())
+    (plain,) = read(tmp_path, json.dumps(event).encode())
+    assert xml.accesses == plain.accesses and xml.identity == plain.identity
+    assert xml.accesses[0].claims["actor"]["on_behalf_of"] == "County"
 
 
 def test_bundle_with_a_bad_entry_loses_its_neighbours(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ FATES: dict[str, list[tuple[str, str, str]]] = {
         ("line 6", "not about a person", "a nightly run that opens nobody's file"),
         ("line 7", "recorded", "bsn:111222333"),
         ("line 8", "rejected", "has 5 columns where there are 7"),
-        ("line 9", "rejected", "a quotation mark is not closed"),
+        ("line 9", "rejected", "a quotation mark is not closed, or something follows a closed one"),
         ("line 10: Zeitpunkt", "rejected", "holds no time that exists, written as %d.%m.%Y %H:%M:%S"),
         ("line 11: Vorgang", "rejected", UNKNOWN),
         ("line 12", "recorded", "bsn:999990019"),

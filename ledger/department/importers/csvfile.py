@@ -161,8 +161,10 @@ def read_rows(source: Source, dialect: Dialect) -> Iterator[Row]:
         line = lines.number
         try:
             cells = next(rows, None)
-        except csv.Error:
+        except csv.Error as error:
             cells, fault = [], "a quotation mark is not closed, or something follows a closed one"
+            if "field limit" in str(error):
+                fault = f"a value longer than {csv.field_size_limit()} characters"
         else:
             fault = ""
         if cells is None:
@@ -171,10 +173,11 @@ def read_rows(source: Source, dialect: Dialect) -> Iterator[Row]:
         several = len(lines.taken) > 1
         if not fault and cells and len(cells) != width:
             fault = f"has {len(cells)} columns where there are {width}"
+            if several:
+                fault += f", over {len(lines.taken)} lines; perhaps a quotation mark is not closed"
         if fault and several:
             # An open quotation mark may have swallowed good rows: only the first of these lines is surely bad.
             lines.give_back_all_but_the_first()
-            fault = "a quotation mark is not closed"
         lines.done()
         if fault:
             yield Row(line, fault=fault)
