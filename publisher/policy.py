@@ -24,6 +24,9 @@ from ledger.core.policy import Policy, parse_policy
 from ledger.files import read_limited
 
 MAX_POLICY = 1 << 20
+MAX_WITNESSES = 99
+"""A note has at most 100 signatures (docs/formats.md §6); one is the log's own by its Ed25519 key."""
+
 LOG_MLDSA = "LOG_MLDSA"
 
 
@@ -102,6 +105,10 @@ def parse_for(text: str, log: VerifierKey, log_mldsa: VerifierKey) -> Policy:
         raise PolicyRefused(f"policy.txt cannot be used: {error}") from None
     if policy.log != log or all(witness.vkey != log_mldsa for witness in policy.witnesses):
         raise PolicyRefused("policy.txt is the policy of another log: its log keys are not this log's")
+    if len(policy.witnesses) > MAX_WITNESSES:
+        raise PolicyRefused(
+            f"policy.txt names more than {MAX_WITNESSES} witnesses: a checkpoint holds no more lines"
+        )
     return policy
 
 

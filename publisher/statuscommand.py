@@ -73,7 +73,8 @@ def words(found: Overview, now: int) -> list[str]:
         else:
             lines.append(f"witness {witness.name} has not been asked yet")
     lines += [f"witness {w.name} has no URL in policy.txt, so it cannot be asked" for w in found.unreachable]
-    return lines
+    # A policy file may hold octets that are not UTF-8; a terminal takes none.
+    return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
 
 
 def as_json(found: Overview) -> str:

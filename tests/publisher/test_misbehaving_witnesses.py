@@ -221,6 +221,19 @@ def test_an_auditor_that_is_behind_is_said_to_be_that_and_asked_for_the_newest(t
     assert [request.size for request in two.second.requests][1:] == [size]
 
 
+def test_a_witness_named_in_odd_octets_is_described_all_the_same(two: Two) -> None:
+    two.second.behave = refuse(500)
+    two.write(needed=True)
+    path = two.small.home / "policy.txt"
+    path.write_bytes(path.read_bytes().replace(b"W2", b"W\xff"))
+    publisher = two.small.publisher()
+    assert not publisher.round()
+    settings = parse_settings(f'origin = "{ORIGIN}"\n'.encode(), two.small.home)
+    found = statuscommand.look(settings, two.small.store, two.small.policy())
+    "\n".join(statuscommand.words(found, NOW)).encode()
+    statuscommand.as_json(found).encode()
+
+
 def test_a_late_line_gets_into_the_published_checkpoint(two: Two) -> None:
     two.second.behave = late(0.6)
     two.write(needed=False)

@@ -8,7 +8,7 @@ from smalllog import LOG_VKEYS, ORIGIN
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.note import CosignatureSigner, Ed25519Signer, VerifierKey
 from ledger.core.policy import parse_policy
-from publisher.policy import PolicyRefused, add_witness, parse_for
+from publisher.policy import PolicyRefused, PolicyWitness, add_witness, format_policy, parse_for
 
 
 def vkey(number: int) -> VerifierKey:
@@ -80,6 +80,13 @@ def test_a_policy_written_by_hand_is_left_alone(change: tuple[str, str]) -> None
     parse_for(text, *LOG_VKEYS)
     with pytest.raises(PolicyRefused, match="by hand"):
         added(text, 11)
+
+
+def test_more_witnesses_than_a_checkpoint_has_lines_for_are_refused() -> None:
+    many = [PolicyWitness(f"W{n}", vkey(n), "https://w.example/") for n in range(5, 105)]
+    parse_for(format_policy(*LOG_VKEYS, many[:98]), *LOG_VKEYS)
+    with pytest.raises(PolicyRefused, match="more than 99 witnesses"):
+        parse_for(format_policy(*LOG_VKEYS, many[:99]), *LOG_VKEYS)
 
 
 def test_the_policy_of_another_log_is_refused() -> None:
