@@ -9,6 +9,7 @@ from ledger.core.checkpoint import Checkpoint
 from ledger.core.errors import Malformed
 from ledger.core.merkle import Frontier, leaf_hash
 from ledger.core.tiles import ENTRIES, Tile, encode_bundle, grow_tiles, tiles_of
+from verifier_cli import signedtree
 from verifier_cli.signedtree import NotTheSignedTree, SignedTree, begins_with
 
 
@@ -168,3 +169,13 @@ def test_a_root_that_nothing_leads_to_is_no_files_fault() -> None:
     copy.checkpoint = Checkpoint("log.example", 520, bytes(32))
     with pytest.raises(NotTheSignedTree):
         copy.read()
+
+
+def test_of_a_copy_that_is_all_false_not_everything_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signedtree, "FALSE_TOLD", 7)
+    copy = Copy(520)
+    for n in range(2):
+        copy.files[Tile(ENTRIES, n)] = encode_bundle([b"another"] * 256)
+    false, missing = copy.read()
+    assert false == [(index, "bundle") for index in range(7)]
+    assert missing == list(range(512))
