@@ -19,6 +19,9 @@ Say = Callable[[str], None]
 LISTED: Final = 10_000
 """Events of each kind that the JSON lists: a log may have millions, and all are counted."""
 
+_FILES: Final = 20
+"""Files told one by one at the end; the JSON has them all."""
+
 _REASONS: Final = 10
 """Reasons told at the end with their counts."""
 
@@ -112,7 +115,7 @@ class Result:
             lines.append(
                 f"{summary.recorded_before} of them had been recorded before and are not recorded again."
             )
-        if len(summary.by_file) > 1:
+        if 1 < len(summary.by_file) <= _FILES:
             lines += [_of_file(file, counts) for file, counts in summary.by_file.items()]
         if summary.events > 1:
             lines += [

@@ -1,6 +1,7 @@
 """The published schema of mapping files says what the program takes: its members, and no others."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -64,3 +65,27 @@ def test_schema_lacks_a_member_of_a_claim() -> None:
     assert set(properties["format"]["enum"]) == set(FORMATS) - {"fhir"}
     for claim, members in fieldmap.CLAIM_MEMBERS.items():
         assert set(properties[claim]["properties"]) == set(members)
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def names_in(schema: Any) -> set[str]:
+    """Every member that the schema lets one write, with those of the tables inside."""
+    if isinstance(schema, list):
+        return set().union(*map(names_in, schema))
+    if not isinstance(schema, dict):
+        return set()
+    inner = {name for name, item in schema.items() if name != "properties" for name in names_in(item)}
+    members = schema.get("properties")
+    if not isinstance(members, dict):
+        return inner
+    return inner | set(members) | {name for item in members.values() for name in names_in(item)}
+
+
+def test_manual_lacks_a_member_or_a_format() -> None:
+    manual = (DOCS / "mapping.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"[a-z_A-Z]+", " ".join(re.findall(r"`[^`]*`|^    .*$", manual, re.MULTILINE))))
+    assert names_in(SCHEMA) - told == set()
+    formats = (DOCS / "importers.md").read_text(encoding="utf-8")
+    assert [name for name in FORMATS if f"| `{name}` |" not in formats] == []
