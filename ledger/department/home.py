@@ -41,6 +41,10 @@ class Home:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def another(self) -> Home:
+        """The same department with settings read anew and an outbox connection for the thread that asks."""
+        return Home(self.settings.home, self._passphrase)
+
     @property
     def policy(self) -> Policy:
         if self._policy is None:

@@ -6,7 +6,7 @@ again, and what was recorded the first time is not recorded twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Final
@@ -24,6 +24,8 @@ BATCH: Final = 500
 
 FindCounters = Callable[[list[tuple[int, int, str]]], list[int]]
 """How many records of each (epoch, seal, subject) the log holds already, for streams the outbox does not know."""
+
+Within = Callable[[Outcome, list[Prepared]], None]
 
 
 def none_before(streams: list[tuple[int, int, str]]) -> list[int]:
@@ -46,7 +48,7 @@ def record_events(
     """
     source = iter(outcomes)
     while batch := list(islice(source, BATCH)):
-        yield from _record_batch([_checked(outcome, maker, now) for outcome in batch], maker, outbox, find)
+        yield from record_batch(batch, maker, outbox, now, find)
 
 
 def _checked(outcome: Outcome, maker: RecordMaker, now: int) -> Outcome:
@@ -57,21 +59,40 @@ def _checked(outcome: Outcome, maker: RecordMaker, now: int) -> Outcome:
     return outcome
 
 
-def _record_batch(
-    batch: list[Outcome], maker: RecordMaker, outbox: Outbox, find: FindCounters
+def record_batch(
+    batch: Sequence[Outcome],
+    maker: RecordMaker,
+    outbox: Outbox,
+    now: int,
+    find: FindCounters = none_before,
+    within: Within | None = None,
 ) -> list[tuple[Outcome, bool]]:
+    """As `record_events`, all in one transaction: durable when it returns, or nothing is.
+
+    `within` is called inside it with each newly recorded outcome and its records.
+    """
+    batch = [_checked(outcome, maker, now) for outcome in batch]
     # Asked before the transaction: the network may be slow, and the outbox must not be held meanwhile.
     unknown = _unknown_streams(batch, outbox)
     found = dict(zip(unknown, find(unknown), strict=True))
+    # So is what costs most of the rest, a VRF evaluation for each person not met before.
+    for outcome in batch:
+        if outcome.accesses and not outbox.has_event(outcome.identity):
+            for name in map(stream_of, outcome.accesses):
+                maker.key_of(*name)
     done: list[tuple[Outcome, bool]] = []
     with outbox.transaction():
         if is_recovering(outbox):
             raise CannotGoOn("outbox", RECOVERING)
         numbered: dict[tuple[int, int, str], _Numbered] = {}
+        made: list[tuple[Outcome, list[Prepared]]] = []
         for outcome in batch:
-            done.append(_record_event(outcome, maker, outbox, numbered, found))
+            done.append(_record_event(outcome, maker, outbox, numbered, found, made))
         for stream in numbered.values():
             outbox.add_records(stream.stream, stream.prepared)
+        for recorded, records in made if within is not None else ():
+            assert within is not None
+            within(recorded, records)
     return done
 
 
@@ -93,6 +114,7 @@ def _record_event(
     outbox: Outbox,
     numbered: dict[tuple[int, int, str], _Numbered],
     found: dict[tuple[int, int, str], int],
+    recorded: list[tuple[Outcome, list[Prepared]]],
 ) -> tuple[Outcome, bool]:
     if outcome.fate is not Fate.RECORDED:
         return outcome, False
@@ -113,6 +135,7 @@ def _record_event(
     for place, prepared in made:
         place.prepared.append(prepared)
     outbox.new_event(outcome.identity)
+    recorded.append((outcome, [prepared for _, prepared in made]))
     return outcome, False
 
 

@@ -229,16 +229,45 @@ class Outbox:
         stream = Stream(*row)
         self.add_records(stream, [renumber(stream, stream.given + 1)])
 
+    # Records that are held back for a little while, until it is known how the access went
+
+    def hold(self, leaf_hash: bytes, until: int) -> None:
+        """Do not hand this record in before `until` (Unix seconds), unless it is released; inside a transaction."""
+        self._db.execute("INSERT INTO held VALUES (?, ?)", (leaf_hash, until))
+
+    def release(self, leaf_hash: bytes) -> None:
+        """Nothing more is to come for this record."""
+        self._db.execute("DELETE FROM held WHERE leaf_hash = ?", (leaf_hash,))
+
+    def amend(self, leaf_hash: bytes, better: Prepared, now: int) -> bool:
+        """Put a record in the place of one held, with the same number; inside a transaction.
+
+        False when that one is held no more, or nearly so: it may have been handed in, and stays as it is.
+        """
+        row = self._db.execute("SELECT until FROM held WHERE leaf_hash = ?", (leaf_hash,)).fetchone()
+        self.release(leaf_hash)
+        if row is None or row[0] - HELD_MARGIN_S <= now:
+            return False
+        return (
+            self._db.execute(
+                "UPDATE records SET leaf_hash = ?, entry = ?, envelope = ?, deposited = ? "
+                "WHERE leaf_hash = ? AND n = ? AND state = 'waiting'",
+                (better.leaf_hash, better.entry, better.envelope, better.deposited, leaf_hash, better.n),
+            ).rowcount
+            == 1
+        )
+
     # Handing in
 
     def to_hand_in(self, limit: int) -> list[Waiting]:
-        """Up to `limit` records in random order, without those behind a refused one of their stream.
+        """Up to `limit` records in random order, without those held, and those behind a refused one of their stream.
 
         What follows a refused n would be logged behind a gap, where no reader looks.
         """
         return self._select(
             "r.state = 'waiting' AND NOT EXISTS (SELECT 1 FROM records AS b WHERE b.stream = r.stream "
-            "AND b.state = 'refused' AND b.n < r.n) ORDER BY r.place LIMIT ?",
+            "AND b.state = 'refused' AND b.n < r.n) AND NOT EXISTS (SELECT 1 FROM held AS h WHERE h.leaf_hash = "
+            "r.leaf_hash AND h.until > CAST(strftime('%s', 'now') AS INTEGER)) ORDER BY r.place LIMIT ?",
             (limit,),
         )
 
@@ -363,5 +392,8 @@ class Outbox:
                 (-1 if limit is None else limit,),
             )
 
+
+HELD_MARGIN_S = 60
+"""Seconds before the end of holding from which a record stays as it is: more than any transaction takes."""
 
 _STREAM = "id, epoch, seal, subject, given, done"

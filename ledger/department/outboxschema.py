@@ -2,6 +2,7 @@
 
     1    streams, records, receipts
     2    promises
+    3    held: records that may still be told how the access went
 
 The version stands in SQLite's `user_version`.  Whatever is missing is added in one transaction.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 
-VERSION = 2
+VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -58,7 +59,14 @@ CREATE TABLE promises (
 CREATE INDEX promises_by_time ON promises (accepted);
 """
 
-_STEPS = (_SCHEMA, _PROMISES)
+_HELD = """
+CREATE TABLE held (
+    leaf_hash BLOB PRIMARY KEY,
+    until INTEGER NOT NULL               -- Unix seconds: from then on the record is handed in as it is
+) WITHOUT ROWID;
+"""
+
+_STEPS = (_SCHEMA, _PROMISES, _HELD)
 """What makes version 1 of nothing, version 2 of version 1, and so on."""
 
 

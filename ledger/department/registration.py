@@ -16,7 +16,8 @@ from ledger.core.statements import Charter, SourceVersion, parse_charter, parse_
 from ledger.department.outbox import Outbox
 from ledger.department.settings import CannotGoOn
 
-_KEPT = "registration"
+KEPT = "registration"
+"""Where the outbox keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,13 @@ def find_registration(view: View, key: bytes, outbox: Outbox) -> Registration:
         )
     indices = [0, *(version.index for version in versions)]
     entries = view.entries(indices)
-    outbox.put(_KEPT, b"".join(u64(i) + u32(len(entries[i])) + entries[i] for i in indices))
+    outbox.put(KEPT, b"".join(u64(i) + u32(len(entries[i])) + entries[i] for i in indices))
     return Registration(register.charter, tuple(versions))
 
 
 def kept_registration(outbox: Outbox, origin: str) -> Registration | None:
     """What `find_registration` found last, or None; it was checked then and its signatures are checked again."""
-    kept = outbox.get(_KEPT)
+    kept = outbox.get(KEPT)
     if kept is None:
         return None
     reader = Reader(kept, "kept registration")

@@ -14,6 +14,11 @@
     batch = 500                             # records handed in at once, in random order
     wait_s = 60                             # how long `send --wait` waits without any progress
 
+    [otlp]                                  # without it `run` receives nothing (docs/otlp.md)
+    listen = "127.0.0.1:4318"               # where applications send spans and log records
+    map = "otlp.toml"                       # the mapping file for them, of format ldv
+    token = "keys/otlp.token"               # senders must show it; needed where listen is no loopback address
+
 Relative paths are relative to the folder.  An unknown member is refused.
 """
 
@@ -22,6 +27,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,6 +45,16 @@ class CannotGoOn(GlassbookError):
 
 
 @dataclass(frozen=True, slots=True)
+class OtlpSettings:
+    """Where OTLP is received, by which mapping, and the file of the token that senders must show."""
+
+    host: str
+    port: int
+    map: Path
+    token: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One department's settings; paths are absolute."""
 
@@ -52,6 +68,7 @@ class Settings:
     vrf: dict[int, Path]
     batch: int
     wait_s: int
+    otlp: OtlpSettings | None = None
 
     @property
     def outbox(self) -> Path:
@@ -90,10 +107,31 @@ def _settings(top: Table, home: Path) -> Settings:
         vrf={_epoch(vrf, name): home / vrf.text(name) for name in vrf.names()},
         batch=send.integer("batch", 1, 10_000, 500) or 500,
         wait_s=send.integer("wait_s", 1, 86_400, 60) or 60,
+        otlp=_otlp(top.table("otlp"), home) if "otlp" in top else None,
     )
     for table in (vrf, send, top):
         table.finish()
     return settings
+
+
+def _otlp(table: Table, home: Path) -> OtlpSettings:
+    host, colon, port = table.text("listen").rpartition(":")
+    if not colon or not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
+        raise table.wrong("listen", "must be HOST:PORT, for instance 127.0.0.1:4318")
+    host = host.removeprefix("[").removesuffix("]")
+    token = table.text("token", "")
+    if not token and not _is_loopback(host):
+        raise table.wrong("listen", "is open to other machines; name a file with a token for the senders")
+    otlp = OtlpSettings(host, int(port), home / table.text("map"), home / token if token else None)
+    table.finish()
+    return otlp
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_url(text: str) -> bool:

@@ -19,6 +19,7 @@ from ledger.core.merkle import leaf_hash
 from ledger.core.promise import Promise, parse_promise, sign_promise
 from ledger.department.cli import app
 from ledger.department.outbox import Counts, Outbox
+from ledger.department.outboxschema import VERSION
 from ledger.department.promises import count_bad, export, in_words, standing
 from ledger.department.sending import Sender
 from ledger.department.settings import CannotGoOn
@@ -215,7 +216,7 @@ def test_an_outbox_of_the_first_release_is_brought_up_to_date_and_loses_nothing(
     Outbox(old).close()
     assert rows(old) == before
     db = sqlite3.connect(old)
-    assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
     db.close()
     counts = small.send()
     assert (counts.owed, counts.receipts, counts.streams, counts.streams_done) == (0, 5, 4, 4)
@@ -243,7 +244,7 @@ def test_an_outbox_of_a_later_release_is_left_alone(small: SmallDepartment) -> N
         home.outbox.put("a", b"b")
     path = small.home_folder / "outbox.sqlite"
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version=3")
+    db.execute(f"PRAGMA user_version={VERSION + 1}")
     db.close()
     with pytest.raises(CannotGoOn, match="another release"):
         Outbox(path)

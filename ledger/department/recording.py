@@ -1,0 +1,231 @@
+"""Recording what goes on while it goes on: for OTLP's senders, and for code that records directly.
+
+    many threads ── record(outcomes) ──► one thread with the outbox ── one transaction ──► futures answered
+
+SQLite has one writer at a time, and each transaction costs an fsync: so one thread writes, and what waits meanwhile
+goes into the next transaction together.  A future is answered once its records are durable, or with why they are not;
+then nothing of it was kept, or, of more than one transaction, it is recognised when it comes again.
+
+The registration is the one that the outbox holds.  The running agent, or whoever else reads the register, puts it
+there; when it changes, settings and keys are read anew.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+from ledger.department.access import Outcome
+from ledger.department.home import Home, Say
+from ledger.department.importing import FindCounters, Within, none_before, record_batch
+from ledger.department.outbox import Outbox, Prepared
+from ledger.department.records import RecordMaker
+from ledger.department.recovery import asking, must_ask
+from ledger.department.registration import KEPT, kept_registration
+from ledger.department.settings import CannotGoOn
+
+TOGETHER: Final = 1000
+"""Events in one transaction."""
+
+WAITING: Final = 20_000
+"""Events that may wait; whoever comes then is told to come later."""
+
+Result = list[tuple[Outcome, bool]]
+T = TypeVar("T")
+
+
+class Crowded(CannotGoOn):
+    """Too much waits to be recorded already."""
+
+
+class Desk:
+    """What the recording thread works with: the department, opened, and its record maker as registered now."""
+
+    def __init__(self, open_home: Callable[[], Home], say: Say, clock: Callable[[], float]) -> None:
+        self._open_home, self._say, self._clock = open_home, say, clock
+        self.home = open_home()
+        self._maker: RecordMaker | None = None
+        self._kept: bytes | None = None
+
+    @property
+    def outbox(self) -> Outbox:
+        return self.home.outbox
+
+    @property
+    def now(self) -> int:
+        """Unix seconds."""
+        return int(self._clock())
+
+    def maker(self) -> RecordMaker:
+        """Raises CannotGoOn while the key in place is not the one registered, and what reading keys raises."""
+        if self._maker is None or self.outbox.get(KEPT) != self._kept:
+            if self._maker is not None:
+                self._reopen()
+            known = kept_registration(self.outbox, self.home.settings.origin)
+            self._maker = self.home.maker(known or self.home.registration(self.now, self._say))
+            self._kept = self.outbox.get(KEPT)
+        return self._maker
+
+    def find(self) -> FindCounters:
+        """How streams that the outbox does not know are counted."""
+        if must_ask(self.outbox):
+            return asking(lambda: self.home.view(self.now), self.maker())
+        return none_before
+
+    def _reopen(self) -> None:
+        before, self.home = self.home, self._open_home()
+        before.close()
+
+
+@dataclass(slots=True)
+class _Job:
+    outcomes: Sequence[Outcome]
+    within: Within | None
+    future: Future[Result] = field(default_factory=Future)
+
+
+@dataclass(slots=True)
+class _Deed:
+    act: Callable[[Desk], Any]
+    future: Future[Any] = field(default_factory=Future)
+
+
+class Recording:
+    """The thread.  Close it, or use it in a `with`: what was taken is recorded before it ends.
+
+    `open_home` opens the department inside the thread.  Making one raises what opening raises: CannotGoOn,
+    Malformed, Unreachable without any registration known.
+    """
+
+    def __init__(
+        self, open_home: Callable[[], Home], say: Say, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._jobs: deque[_Job | _Deed] = deque()
+        self._waiting = 0
+        self._closing = False
+        self._changed = threading.Condition()
+        opened: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(opened, open_home, say, clock), name="glassbook-recording", daemon=True
+        )
+        self._thread.start()
+        opened.result()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def record(self, outcomes: Sequence[Outcome], within: Within | None = None) -> Future[Result]:
+        """The outcomes with whether each was recorded before, once they are durable; refused ones are rejected.
+
+        Raises Crowded.  The future raises CannotGoOn, Unreachable and the like; `within` as `record_batch` has it.
+        """
+        job = _Job(outcomes, within)
+        self._put(job, len(outcomes))
+        return job.future
+
+    def run(self, act: Callable[[Desk], T]) -> Future[T]:
+        """What `act` returns, called in the thread after all that was asked for before.  Raises Crowded."""
+        deed = _Deed(act)
+        self._put(deed, 1)
+        return deed.future
+
+    def _put(self, job: _Job | _Deed, size: int) -> None:
+        with self._changed:
+            if self._closing:
+                raise CannotGoOn("recording", "has ended; nothing of this was recorded")
+            if self._waiting and self._waiting + size > WAITING:
+                raise Crowded("outbox", f"{self._waiting} events wait to be recorded; send this again later")
+            self._waiting += size
+            self._jobs.append(job)
+            self._changed.notify()
+
+    # Inside the thread
+
+    def _run(
+        self, opened: Future[None], open_home: Callable[[], Home], say: Say, clock: Callable[[], float]
+    ) -> None:
+        desk = None
+        try:
+            desk = Desk(open_home, say, clock)
+            desk.maker()
+        except BaseException as error:
+            if desk is not None:
+                desk.home.close()
+            opened.set_exception(error)
+            return
+        opened.set_result(None)
+        while jobs := self._next():
+            if isinstance(jobs, _Deed):
+                _do(desk, jobs)
+            else:
+                _record(desk, jobs)
+        desk.home.close()
+
+    def _next(self) -> list[_Job] | _Deed | None:
+        """A deed, some jobs that go into one transaction, or one large one; None at the end."""
+        with self._changed:
+            while not self._jobs:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            first = self._jobs.popleft()
+            if isinstance(first, _Deed):
+                self._waiting -= 1
+                return first
+            jobs, size = [first], len(first.outcomes)
+            while self._jobs:
+                other = self._jobs[0]
+                if isinstance(other, _Deed) or size + len(other.outcomes) > TOGETHER:
+                    break
+                jobs.append(other)
+                self._jobs.popleft()
+                size += len(other.outcomes)
+            self._waiting -= size
+            return jobs
+
+
+def _do(desk: Desk, deed: _Deed) -> None:
+    try:
+        result = deed.act(desk)
+    except Exception as error:
+        deed.future.set_exception(error)
+    else:
+        deed.future.set_result(result)
+
+
+def _record(desk: Desk, jobs: list[_Job]) -> None:
+    outcomes = iter([outcome for job in jobs for outcome in job.outcomes])
+    withins = {outcome.identity: job.within for job in jobs if job.within for outcome in job.outcomes}
+
+    def within(outcome: Outcome, records: list[Prepared]) -> None:
+        if own := withins.get(outcome.identity):
+            own(outcome, records)
+
+    done: Result = []
+    try:
+        maker, find = desk.maker(), desk.find()
+        while some := list(islice(outcomes, TOGETHER)):
+            done += record_batch(some, maker, desk.outbox, desk.now, find, within if withins else None)
+    except Exception as error:
+        # All of them are asked to come again: those that were recorded are recognised then.
+        for job in jobs:
+            job.future.set_exception(error)
+        return
+    answers = iter(done)
+    for job in jobs:
+        job.future.set_result(list(islice(answers, len(job.outcomes))))
