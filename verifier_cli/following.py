@@ -81,6 +81,7 @@ class Follower:
         self._replay: Replay | None = None
         self._reading: tuple[list[str], PublicLog, Auditor] | None = None
         self._reader = ExitStack()
+        self._warned: set[str] = set()
 
     @property
     def size(self) -> int:
@@ -141,7 +142,16 @@ class Follower:
                 return finding
         if (replay.size, replay.frontier.root()) != (checkpoint.size, checkpoint.root):
             return self._contradicted(request, asked)
+        self._warn_of_roles(replay)
         return Audited(checkpoint.size, checkpoint.root, replay.newest, replay.register.charter)
+
+    def _warn_of_roles(self, replay: Replay) -> None:
+        """Keys have one role each (docs/formats.md §1); one of this witness's in the register is worth a warning."""
+        for vkey in self._file.vkeys:
+            role = replay.register.role_of(vkey.key)
+            if role is not None and role not in self._warned:
+                self._warned.add(role)
+                say(f"warning: {self.origin} names this witness's key {vkey.key_id.hex()} as that of {role}")
 
     def _advance(
         self, replay: Replay, request: Request, asked: Asked | None, stop: threading.Event

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 from auditedlog import NAME, AuditedLog, Auditor, Clock, make_auditor, tell
-from logfactory import DAY, NOW, seed
+from logfactory import DAY, NOW, LogFactory, seed
 
 from ledger.core.encoding import b64encode
+from ledger.core.jose import jwk
 from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.merkle import leaf_hash
 from ledger.core.note import COSIGNATURE, MLDSA44, format_note, parse_lines, parse_note, verify_line
 from verifier_cli.auditfile import AuditFile
+from verifier_cli.cosigning import Request, cosign, examine
 from verifier_cli.submission import Answer
 from verifier_cli.witnessfile import WitnessFile
 
@@ -114,8 +117,6 @@ def test_an_index_root_that_is_wrong_is_refused(auditor: Auditor, log: AuditedLo
     factory = log.factory
     factory.entries.clear()
     factory._frontier = type(factory._frontier)()
-    from ledger.core.merkle import leaf_hash
-
     for entry in rest:
         factory.entries.append(entry)
         factory._frontier.append(leaf_hash(entry))
@@ -206,8 +207,6 @@ def test_a_fork_behind_what_was_audited_is_told_from_a_false_copy(
     other = AuditedLog(tmp_path / "other")
     examined = log.body(0)
     # Audited, and the answer lost before anything was cosigned.
-    from verifier_cli.cosigning import Request, examine
-
     request = examine(auditor.file, examined, NOW)
     assert isinstance(request, Request)
     auditor.follower.follow(request, auditor.stop)
@@ -224,8 +223,6 @@ def test_a_fork_behind_what_was_audited_is_told_from_a_false_copy(
 
 
 def test_an_older_checkpoint_than_audited_is_not_cosigned(auditor: Auditor, log: AuditedLog) -> None:
-    from verifier_cli.cosigning import Request, examine
-
     older = log.body(0)
     log.grow()
     request = examine(auditor.file, log.body(0), NOW)
@@ -259,8 +256,6 @@ def test_a_log_of_size_one_is_malformed_to_an_auditor(auditor: Auditor, log: Aud
 
 
 def test_without_an_audit_an_auditor_cosigns_nothing(auditor: Auditor, log: AuditedLog) -> None:
-    from verifier_cli.cosigning import Request, cosign, examine
-
     request = examine(auditor.file, log.body(0), NOW)
     assert isinstance(request, Request)
     with pytest.raises(ValueError, match="audited"):
@@ -269,8 +264,6 @@ def test_without_an_audit_an_auditor_cosigns_nothing(auditor: Auditor, log: Audi
 
 
 def test_two_logs_in_one_file_are_kept_apart(tmp_path: Path, auditor: Auditor, log: AuditedLog) -> None:
-    from logfactory import LogFactory
-
     other = AuditedLog(tmp_path / "second")
     other.factory = LogFactory("second.example.gov/test/2026")
     other.source = other.factory.add_source()
@@ -289,3 +282,12 @@ def test_a_record_of_yesterday_is_not_ahead(auditor: Auditor, log: AuditedLog) -
     log.grow(1, day=NOW // 86_400)
     assert auditor.post(log.body(old)).status == 200
     assert DAY < NOW // 86_400
+
+
+def test_a_key_of_its_own_in_the_register_is_warned_of_and_no_violation(
+    auditor: Auditor, log: AuditedLog, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log.factory.add_source("Copycat", key=jwk(auditor.file.vkeys[0].key))
+    log.grow(1)
+    assert auditor.post(log.body(0)).status == 200
+    assert capfd.readouterr().err.count("warning") == 1

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from auditedlog import AuditedLog, WitnessProcess, make_auditor
+from auditedlog import AuditedLog, WitnessProcess, make_auditor, tell
 from logserver import Handler, LogServer
 
 from verifier_cli.auditfile import AuditFile
@@ -102,8 +102,6 @@ def test_waiting_requests_of_one_log_hold_up_no_other_and_are_not_too_many(
     other.source = other.factory.add_source()
     other.grow(2)
     file = WitnessFile(slow_path)
-    from auditedlog import tell
-
     tell(file, other)
     file.close()
     body = log.body(0)
@@ -149,6 +147,26 @@ def _ignored(witness: WitnessProcess, body: bytes) -> None:
         pass
 
 
+def test_being_stopped_in_a_long_audit_saves_what_was_done_and_it_goes_on_from_there(
+    path: Path, log: AuditedLog
+) -> None:
+    log.grow_quickly(24_000)  # more than is checked without processes of its own
+    with WitnessProcess(path) as witness:
+        assert witness.post(log.body(0), timeout=60).status_code in (200, 503)
+        began = time.monotonic()
+        assert witness.end(signal.SIGTERM) == 0
+        assert time.monotonic() - began < 12
+    done = audited(path, log)
+    assert 0 < done <= log.size
+    with WitnessProcess(path) as witness:
+        until = time.monotonic() + 60
+        while (answer := witness.post(log.body(0))).status_code == 503:
+            assert time.monotonic() < until, answer.text
+            assert audited(path, log) >= done
+        assert answer.status_code == 200 or answer.text == f"{log.size}\n"
+        assert audited(path, log) == log.size
+
+
 def test_a_second_process_on_one_file_says_so(path: Path, log: AuditedLog) -> None:
     with WitnessProcess(path), pytest.raises(RuntimeError, match="serves this witness already"):
         WitnessProcess(path)
@@ -158,8 +176,6 @@ def test_a_log_added_while_it_serves_is_served(tmp_path: Path, log: AuditedLog) 
     file = WitnessFile.create(tmp_path / "w.sqlite", "a.example/1", auditor=True)
     with WitnessProcess(file.path) as witness:
         assert witness.post(log.body(0)).status_code == 404
-        from auditedlog import tell
-
         tell(file, log)
         assert witness.post(log.body(0)).status_code == 200
     file.close()
