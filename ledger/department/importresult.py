@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 LISTED: Final = 10_000
 """Events of each kind that the JSON lists: a log may have millions, and all are counted."""
 
-_FILES: Final = 20
+_FILES: Final = 10
 """Files told one by one at the end; the JSON has them all."""
 
 _REASONS: Final = 10

@@ -120,6 +120,8 @@ PGAUDIT_REFUSED: dict[str, tuple[str, str]] = {
     "log": ("log = 'syslog'", "pgaudit.log: must be one of stderr, csv, json"),
     "prefix of csv": ("log = 'csv'\nprefix = '%m '", "belongs to a log written to stderr"),
     "prefix is a number": ("prefix = 5", "must be a string"),
+    "encoding": ("encoding = 'klingon'", "pgaudit.encoding: is no encoding known"),
+    "encoding of json": ("log = 'json'\nencoding = 'utf-8'", "cannot be chosen for JSON"),
     "no such escape": ("prefix = '%m %z '", "%z is no escape"),
 }
 

@@ -144,7 +144,14 @@ def test_broken_record_takes_its_neighbours_with_it(case: str, tmp_path: Path) -
 def test_gzip_and_bytes_that_are_not_utf_8_end_the_import(tmp_path: Path) -> None:
     bad = stderr_log(record(1, "p1")).replace(b"odd", b"\xff\xfe")
     found = read_stderr(tmp_path, gzip.compress(bad + stderr_log(record(2, "p2"))))
-    assert [o.fate.value for o in found] == ["rejected", "recorded"] and "UTF-8" in found[0].reason
+    assert [o.fate.value for o in found] == ["rejected", "recorded"] and "not utf-8" in found[0].reason
+
+
+@pytest.mark.parametrize("log", ["stderr", "csv"])
+def test_log_in_the_servers_encoding_is_not_read(log: str, tmp_path: Path) -> None:
+    data = LOGS[log](record(1, "p1").replace("odd", "ödd")).decode().encode("iso-8859-1")
+    lines = f'log = "{log}"\nencoding = "iso-8859-1"'
+    assert [o.fate.value for o in read_bytes(tmp_path, data, "pgaudit", mapping(lines))] == ["recorded"]
 
 
 PREFIXES: list[tuple[str, str, dict[str, str]]] = [

@@ -266,6 +266,17 @@ def _dialect(table: Table) -> Dialect:
         marks[name] = mark
     if marks["delimiter"] == marks["quote"]:
         raise table.wrong("quote", "is the same as the delimiter")
+    encoding = read_encoding(table)
+    columns = table.texts("columns", ())
+    if len(set(columns)) != len(columns):
+        raise table.wrong("columns", "names a column twice")
+    skip = table.integer("skip", 1, 1000) or 0
+    table.finish()
+    return Dialect(marks["delimiter"], marks["quote"], encoding, columns, skip)
+
+
+def read_encoding(table: Table) -> str:
+    """The member `encoding`: whatever Python can read text in."""
     encoding = table.text("encoding", "utf-8")
     try:
         good = 'a;"\n1'.encode(encoding).decode(encoding) == 'a;"\n1'
@@ -275,9 +286,4 @@ def _dialect(table: Table) -> Dialect:
         raise table.wrong(
             "encoding", "is no encoding known here; write it as utf-8, windows-1252 or iso-8859-15"
         )
-    columns = table.texts("columns", ())
-    if len(set(columns)) != len(columns):
-        raise table.wrong("columns", "names a column twice")
-    skip = table.integer("skip", 1, 1000) or 0
-    table.finish()
-    return Dialect(marks["delimiter"], marks["quote"], encoding, columns, skip)
+    return encoding

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from ledger.core.errors import Malformed
 from ledger.department.access import Fate, Outcome
-from ledger.department.importers.csvfile import BAD_BYTES, Dialect, Lines, read_rows
+from ledger.department.importers.csvfile import BAD_BYTES, Dialect, Lines, read_encoding, read_rows
 from ledger.department.importers.documents import read_lines, unreadable
 from ledger.department.importers.fields.accesses import outcome_of
 from ledger.department.importers.fields.conditions import holds
@@ -72,6 +72,7 @@ class PgauditMapping:
 
     log: str
     line: re.Pattern[str]
+    encoding: str
     fields: FieldMapping
 
 
@@ -150,8 +151,8 @@ def _values(text: str) -> list[str]:
         raise Malformed("parameters", "are cut short or broken") from None
 
 
-def _from_csvlog(source: Source, _mapping: PgauditMapping) -> Iterator[_Found]:
-    for row in read_rows(source, Dialect()):
+def _from_csvlog(source: Source, mapping: PgauditMapping) -> Iterator[_Found]:
+    for row in read_rows(source, Dialect(encoding=mapping.encoding)):
         if row.fault:
             yield _Found(f"line {row.line}", {}, fault=row.fault)
             continue
@@ -182,7 +183,7 @@ def _from_jsonlog(source: Source, _mapping: PgauditMapping) -> Iterator[_Found]:
 
 def _from_stderr(source: Source, mapping: PgauditMapping) -> Iterator[_Found]:
     """Records in a log of lines: one ends where its quotation marks are closed, or where the next line begins one."""
-    lines = Lines(source, "utf-8")
+    lines = Lines(source, mapping.encoding)
     fault = unreadable(source.peek(1 << 16))
     if fault and fault != "the file is empty":
         yield _Found("$", {}, fault=fault)
@@ -194,7 +195,9 @@ def _from_stderr(source: Source, mapping: PgauditMapping) -> Iterator[_Found]:
         start = None if line.startswith("\t") else mapping.line.match(line)
         if start is not None:
             if open_ is not None:
-                yield open_.found("is cut short: the next line of the log begins before its end")
+                yield open_.found(
+                    mapping.encoding, "is cut short: the next line of the log begins before its end"
+                )
             open_ = _Open(number, start) if _RECORD.match(start["message"]) else None
         elif open_ is not None:
             open_.add(line)
@@ -202,13 +205,13 @@ def _from_stderr(source: Source, mapping: PgauditMapping) -> Iterator[_Found]:
             fault = "a record of pgaudit in a line that does not begin as `prefix` says"
             yield _Found(f"line {number}", {}, fault=fault)
         if open_ is not None and open_.length > LONGEST:
-            yield open_.found(f"is longer than {LONGEST} characters")
+            yield open_.found(mapping.encoding, f"is longer than {LONGEST} characters")
             open_ = None
         elif open_ is not None and open_.marks % 2 == 0:
-            yield open_.found("")
+            yield open_.found(mapping.encoding, "")
             open_ = None
     if open_ is not None:
-        yield open_.found("is cut short: the file ends")
+        yield open_.found(mapping.encoding, "is cut short: the file ends")
     if lines.fault:
         yield _Found(f"line {lines.number}", {}, fault=lines.fault)
 
@@ -229,13 +232,13 @@ class _Open:
         self.length += len(text)
         self.marks += text.count('"')
 
-    def found(self, fault: str) -> _Found:
+    def found(self, encoding: str, fault: str) -> _Found:
         around = {name: text for name, text in self._start.groupdict().items() if text and name != "message"}
         if "epoch" in around:
             around.setdefault("time", around["epoch"])
         message = "".join(self._parts).rstrip("\r\n")
         if BAD_BYTES in message:
-            fault = "holds bytes that are not UTF-8"
+            fault = f"holds bytes that are not {encoding}; say the right `encoding` in [pgaudit]"
         return _Found(
             f"line {self._number}", around, message, f"a record of pgaudit {fault}" if fault else ""
         )
@@ -247,13 +250,13 @@ def inspect_pgaudit(source: Source, mapping: PgauditMapping) -> None:
     if not head.strip():
         return
     if mapping.log == "csv":
-        row = next(read_rows(source, Dialect()), None)
+        row = next(read_rows(source, Dialect(encoding=mapping.encoding)), None)
         if row is None or row.fault or len(row.cells) not in _CSVLOG_COLUMNS:
             raise Malformed(source.name, "is no csvlog of PostgreSQL; say the right `log` in [pgaudit]")
     elif mapping.log == "json":
         if not head.lstrip().startswith(b"{"):
             raise Malformed(source.name, "is no jsonlog of PostgreSQL; say the right `log` in [pgaudit]")
-    elif not any(mapping.line.match(line) for line in head.decode("utf-8", "replace").splitlines()):
+    elif not any(mapping.line.match(line) for line in head.decode(mapping.encoding, "replace").splitlines()):
         raise Malformed(
             source.name,
             "has no line that begins as `prefix` in [pgaudit] says; give it as `SHOW log_line_prefix` does",
@@ -269,11 +272,11 @@ def _default() -> FieldMapping:
 def read_pgaudit_mapping(data: bytes, where: str) -> PgauditMapping:
     """A mapping file for pgaudit, laid over the defaults; Malformed names what is wrong in it."""
     top = parse_toml(data, where)
-    log, line = _log(top.table("pgaudit"))
-    return PgauditMapping(log, line, read_fieldmap(top, "pgaudit", _default(), flat=False))
+    log, line, encoding = _log(top.table("pgaudit"))
+    return PgauditMapping(log, line, encoding, read_fieldmap(top, "pgaudit", _default(), flat=False))
 
 
-def _log(table: Table) -> tuple[str, re.Pattern[str]]:
+def _log(table: Table) -> tuple[str, re.Pattern[str], str]:
     log = table.text("log", "stderr")
     if log not in ("stderr", "csv", "json"):
         raise table.wrong("log", "must be one of stderr, csv, json")
@@ -286,5 +289,8 @@ def _log(table: Table) -> tuple[str, re.Pattern[str]]:
         line = line_pattern(DEFAULT_PREFIX if prefix is None else prefix)
     except ValueError as error:
         raise table.wrong("prefix", str(error)) from None
+    if log == "json" and "encoding" in table:
+        raise table.wrong("encoding", "cannot be chosen for JSON, which is UTF-8; remove it")
+    encoding = read_encoding(table)
     table.finish()
-    return log, line
+    return log, line, encoding
