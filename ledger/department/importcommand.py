@@ -51,6 +51,8 @@ def import_files(
         home = None
         if folder is not None or not dry_run or Path(FILE).is_file():
             home = stack.enter_context(Home(folder or Path("."), passphrase))
+        else:
+            say("No department's folder is named (--dir): what the register allows is not checked.")
         map_file = MapFile(format_, map_ or (home.settings.map if home else None))
         maker, result.registration = _maker(home, dry_run, now, say)
         if result.registration is not None:
