@@ -221,6 +221,7 @@ SUBJECTS: list[tuple[str, Any, str]] = [
     ("scheme = 'bsn'\npad = 9", 12345678, "bsn:012345678"),
     ("scheme = 'nhs'\nremove = ' -'", "943-476 5919", "nhs:9434765919"),
     ("scheme = 'id'\nlower = true", "P1", "id:p1"),
+    ("scheme = 'id'", "o\u0308l", "id:\u00f6l"),
     ("scheme_from = { field = 'kind', values = { B = 'bsn' } }", "1", "bsn:1"),
     ("[subject.exact]\n'Mr X' = 'id:x'", "Mr X", "id:x"),
     ("[[subject.pattern]]\nmatch = 'P(.*)'\nsubject = 'id:{1}'", "P7", "id:7"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
+from unicodedata import normalize
 
 from ledger.core.errors import Malformed
 from ledger.department.access import Access, Claims, Fate, Outcome
@@ -56,7 +57,7 @@ def accesses_of(record: Record, mapping: FieldMapping) -> tuple[Access, ...]:
     persons = _persons(record, mapping)
     at, day = mapping.times.moment(record)
     activity = _activity(record, mapping)
-    words = folded(word for subject, text in persons.items() for word in (text, subject.partition(":")[2]))
+    words = folded(w for subject, text in persons.items() for w in (text, subject.partition(":")[2]))
     return tuple(
         Access(subject, day, activity, _claims(record, mapping, at, activity, subject, text, words))
         for subject, text in persons.items()
@@ -91,7 +92,8 @@ def _persons(record: Record, mapping: FieldMapping) -> dict[str, str]:
 
 def _subject(text: str, rule: SubjectRule, record: Record, mapping: FieldMapping) -> str:
     where = rule.value.paths[0].text if rule.value.paths else ""
-    cleaned = "".join(c for c in text if c not in rule.remove) if rule.remove else text
+    # The same letters may be written in more than one way; a subject has them in one (docs/formats.md §1).
+    cleaned = normalize("NFC", "".join(c for c in text if c not in rule.remove))
     if rule.pad and cleaned.isascii() and cleaned.isdecimal():
         cleaned = cleaned.zfill(rule.pad)
     if rule.lower:
