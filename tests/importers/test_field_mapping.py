@@ -242,6 +242,13 @@ def test_person_that_nothing_leads_anywhere_is_guessed_at() -> None:
     assert "Mr" not in outcome.reason
 
 
+def test_kind_of_identifier_puts_words_into_the_identifier() -> None:
+    lines = "[subject]\nfrom = 'who'\nscheme_from = 'kind'\n"
+    assert access({"who": "1", "kind": "bsn"}, subject=lines).subject == "bsn:1"
+    for kind in ("id:x", "B S N", "é"):
+        assert read({"who": "1", "kind": kind}, subject=lines).fate is Fate.REJECTED
+
+
 def test_rules_are_tried_in_another_order_than_written() -> None:
     subject = """
     [[nobody]]

@@ -11,6 +11,7 @@ from typing import Any, Final
 from unicodedata import normalize
 
 from ledger.core.errors import Malformed
+from ledger.core.texts import SCHEME_NAME
 from ledger.department.access import Access, Claims, Fate, Outcome
 from ledger.department.importers.fields.conditions import holds
 from ledger.department.importers.fields.fieldmap import FieldMapping, SubjectRule, made_subject
@@ -80,10 +81,8 @@ def _persons(record: Record, mapping: FieldMapping) -> dict[str, str]:
         if rule.empty == "nobody":
             raise _Nobody(_EMPTY)
         if rule.empty == "reject":
-            where = rule.value.paths[0].text if rule.value.paths else ""
-            raise Malformed(
-                where, f"{_EMPTY}; if such events are about nobody, say so in [subject] or [[nobody]]"
-            )
+            advice = "if such events are about nobody, say so in [subject] or [[nobody]]"
+            raise Malformed(_first_path(rule.value), f"{_EMPTY}; {advice}")
     what = _EMPTY if looked else _NO_RULE
     if mapping.otherwise == "nobody":
         raise _Nobody(what)
@@ -91,7 +90,6 @@ def _persons(record: Record, mapping: FieldMapping) -> dict[str, str]:
 
 
 def _subject(text: str, rule: SubjectRule, record: Record, mapping: FieldMapping) -> str:
-    where = rule.value.paths[0].text if rule.value.paths else ""
     # The same letters may be written in more than one way; a subject has them in one (docs/formats.md §1).
     cleaned = normalize("NFC", "".join(c for c in text if c not in rule.remove))
     if rule.pad and cleaned.isascii() and cleaned.isdecimal():
@@ -108,14 +106,15 @@ def _subject(text: str, rule: SubjectRule, record: Record, mapping: FieldMapping
                 return made_subject(made)
         scheme = rule.scheme or (rule.scheme_from.text(record) if rule.scheme_from else "")
         if not scheme:
-            what = "names a person whom the mapping leads to no subject"
-            what += (
-                "; the kind of identifier is not there" if rule.scheme_from else "; add it to [subject.exact]"
+            why = "the kind of identifier is not there" if rule.scheme_from else "add it to [subject.exact]"
+            raise Malformed("", f"names a person whom the mapping leads to no subject; {why}")
+        if not SCHEME_NAME.fullmatch(scheme):
+            raise Malformed(
+                "", "has a kind of identifier that is no scheme's name; lead it to one by `values`"
             )
-            raise Malformed("", what)
         return made_subject(f"{scheme}:{cleaned}")
     except Malformed as error:
-        raise Malformed(error.where or where, error.what) from None
+        raise Malformed(error.where or _first_path(rule.value), error.what) from None
 
 
 def _activity(record: Record, mapping: FieldMapping) -> int:
