@@ -226,22 +226,20 @@ class Witnesses:
 
     async def _ask(self, endpoint: Endpoint, client: httpx.AsyncClient, what: Submission) -> None:
         keys = {witness.name: witness.vkey for witness in endpoint.witnesses}
-        answer, failed, fault = None, None, None
         try:
             answer = await submit(client, endpoint.url, keys, endpoint.confirmed, what)
-        except WitnessFailed as error:
-            failed = error
-        except Exception as error:  # the publisher's own: it has to hear of it
-            fault = error
-        with self._news:
-            if answer is not None:
+            with self._news:
                 self._note_answer(endpoint, answer, what)
-            elif failed is not None:
+        except WitnessFailed as failed:
+            with self._news:
                 self._note_failure(endpoint, failed, what)
-            else:
-                self._fault = fault
-            endpoint.asked = None
-            self._news.notify_all()
+        except Exception as error:  # the publisher's own: its round has to hear of it
+            with self._news:
+                self._fault = error
+        finally:
+            with self._news:
+                endpoint.asked = None
+                self._news.notify_all()
 
     def _note_answer(self, endpoint: Endpoint, answer: Answer, what: Submission) -> None:
         if answer.stood_at is not None and answer.stood_at < endpoint.confirmed:
