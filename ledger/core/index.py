@@ -22,8 +22,17 @@ from struct import Struct
 from typing import NamedTuple
 
 from ledger.core.errors import Malformed
-from ledger.core.indexproof import EMPTY, ROW, Row, check_index_proof, format_index_proof
-from ledger.core.indexrows import ROW_BYTES, IndexRows, MemoryRows, PackedRows, bucket_hash, merged, pair_hash
+from ledger.core.indexproof import EMPTY, Row, check_index_proof, format_index_proof, leaf_hash
+from ledger.core.indexrows import (
+    ROW_BYTES,
+    IndexRows,
+    MemoryRows,
+    PackedRows,
+    bucket_hash,
+    hash_range,
+    merged,
+    pair_hash,
+)
 
 __all__ = [
     "EMPTY",
@@ -362,7 +371,11 @@ class PrefixTree:
 
 def _hash_rows(rows: Sequence[Row], depth: int) -> bytes:
     """Hash of the subtree at `depth` that holds these rows, sorted by label."""
-    return bucket_hash(b"".join([ROW.pack(*row) for row in rows]), depth)
+    if len(rows) < 2:
+        return leaf_hash(*rows[0]) if rows else EMPTY
+    keys = [int.from_bytes(label, "big") for label, _ in rows]
+    leaves = [leaf_hash(label, index) for label, index in rows]
+    return hash_range(keys, leaves, 0, len(keys), depth)
 
 
 def _walk_rows(rows: Sequence[Row], label: bytes, depth: int) -> tuple[list[bytes], Row | None]:

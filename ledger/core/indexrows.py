@@ -101,7 +101,7 @@ def bucket_hash(bucket: bytes, depth: int) -> bytes:
     starts = range(0, len(bucket), ROW_BYTES)
     keys = [int.from_bytes(bucket[at : at + 32], "big") for at in starts]
     leaves = [sha256(b"\x02" + bucket[at : at + ROW_BYTES]).digest() for at in starts]
-    return _hash_range(keys, leaves, 0, count, depth)
+    return hash_range(keys, leaves, 0, count, depth)
 
 
 def pair_hash(known: bytes, known_leaf: bytes, row: bytes, depth: int) -> bytes:
@@ -118,7 +118,8 @@ def pair_hash(known: bytes, known_leaf: bytes, row: bytes, depth: int) -> bytes:
     return digest
 
 
-def _hash_range(keys: list[int], leaves: list[bytes], low: int, high: int, depth: int) -> bytes:
+def hash_range(keys: list[int], leaves: list[bytes], low: int, high: int, depth: int) -> bytes:
+    """Hash of the subtree at `depth` over leaves low … high − 1; `keys` are their labels as numbers, sorted."""
     if high - low == 1:
         return leaves[low]
     # Sorted keys part where the first and the last do; every node from there up has one empty child.
@@ -130,8 +131,8 @@ def _hash_range(keys: list[int], leaves: list[bytes], low: int, high: int, depth
     else:
         middle = bisect_left(keys, keys[high - 1] >> (255 - parting) << (255 - parting), low, high)
         digest = node_hash(
-            _hash_range(keys, leaves, low, middle, parting + 1),
-            _hash_range(keys, leaves, middle, high, parting + 1),
+            hash_range(keys, leaves, low, middle, parting + 1),
+            hash_range(keys, leaves, middle, high, parting + 1),
         )
     key = keys[low]
     for level in range(parting - 1, depth - 1, -1):
