@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -235,7 +235,7 @@ def run(
     ] = 20.0,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Hand in and collect receipts until stopped."""
+    """Hand in and collect receipts until stopped; receive OTLP where department.toml says so."""
     from ledger.department.sending import run as run_sender
 
     stopping: list[int] = []
@@ -250,8 +250,19 @@ def run(
                 last[:] = [line]
                 say(line)
 
-        run_sender(_sender(home, None), interval, lambda: bool(stopping), tell)
+        sender = _sender(home, None)
+        with _receiving(home, sender):
+            run_sender(sender, interval, lambda: bool(stopping), tell)
         say("Stopped. " + _line(home.outbox.counts()))
+
+
+def _receiving(home: Home, sender: Sender) -> AbstractContextManager[object]:
+    """The OTLP receiver, where the settings ask for one."""
+    if home.settings.otlp is None:
+        return nullcontext()
+    from ledger.department.otlp.receiver import Receiver
+
+    return Receiver(home, home.settings.otlp, sender.maker.registration, say)
 
 
 def _sender(home: Home, patience: int | None) -> Sender:

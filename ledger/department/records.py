@@ -79,6 +79,10 @@ class RecordMaker:
         return self._registration.source
 
     @property
+    def registration(self) -> Registration:
+        return self._registration
+
+    @property
     def charter(self) -> Charter:
         return self._registration.charter
 
