@@ -8,6 +8,7 @@ signatures.py  many signatures at once, in processes of their own
 acceptance.py  batches of submissions into the inbox, many requests in one transaction
 receipts.py    a published entry's receipt, from the store's tiles and the publisher's index proofs
 published.py   waiting for the publisher
+erasing.py     deleting envelopes when their source says so
 metrics.py     what /metrics shows
 openapi.py     what /openapi.json says
 app.py         the routes

@@ -97,6 +97,11 @@ class Acceptance:
             register.add(number - 1, entry)
         self._view = View(view.origin, register, last)
 
+    def register(self) -> Register:
+        """The register as log and inbox make it together, this moment.  Raises StoreBusy."""
+        self.refresh()
+        return self._view.register
+
     async def accept(self, submissions: Sequence[Submission | Refusal], now: int) -> list[Outcome]:
         """What becomes of each submission, in order.  `now` is the ledger's clock, Unix seconds.
 

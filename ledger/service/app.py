@@ -24,12 +24,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ledger.core.encoding import b64url_encode
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.policy import CLOCK_TOLERANCE_S
 from ledger.keyfiles import LEDGER
 from ledger.service import openapi
 from ledger.service.acceptance import Acceptance, Duplicate, Outcome
 from ledger.service.body import parse_document, parse_lines
+from ledger.service.erasing import check_erasure, check_media_type, erase
 from ledger.service.intake import Intake, is_lines
 from ledger.service.look import Look
 from ledger.service.metrics import Metrics
@@ -114,6 +116,22 @@ def create_app(
             about = {"status": "sequenced", "index": standing.at, "published_size": standing.published_size}
             return _json(about, 202)
         return _json(receipt, 200)
+
+    @app.post("/v1/erasures", openapi_extra=openapi.ERASURES, summary="Have envelopes deleted")
+    async def post_erasures(request: Request) -> Response:
+        check_media_type(request)
+        async with intake.body(request) as body:
+            register = await asyncio.to_thread(acceptance.register)
+            erasure = await asyncio.to_thread(check_erasure, body, register, int(clock()))
+        found = await asyncio.to_thread(erase, store, erasure)
+        metrics.count_erasures([one.value for one in found])
+        with contextlib.suppress(StoreBusy):  # deleted it is: a trace is overwritten now or later
+            await asyncio.to_thread(store.forget_traces)
+        results = [
+            {"leaf": b64url_encode(leaf), "status": one.value}
+            for leaf, one in zip(erasure.leaves, found, strict=True)
+        ]
+        return _json({"results": results}, 200)
 
     @app.get("/healthz", summary="Whether the process runs")
     async def healthz() -> Response:

@@ -19,6 +19,12 @@ class Metrics:
         self._entries = Counter(
             "glassbook_entries", "Entries handed in, by what became of them", ["outcome"], registry=registry
         )
+        self._erasures = Counter(
+            "glassbook_erasures",
+            "Envelopes to be deleted, by what became of them",
+            ["outcome"],
+            registry=registry,
+        )
         self.seconds = Histogram(
             "glassbook_entries_request_seconds", "Time to answer POST /v1/entries", registry=registry
         )
@@ -34,6 +40,11 @@ class Metrics:
         """Count a request's outcomes; a refusal under its code."""
         for name, count in Tally(map(_name, outcomes)).items():
             self._entries.labels(name).inc(count)
+
+    def count_erasures(self, outcomes: Sequence[str]) -> None:
+        """Count what became of the leaves of an erasure."""
+        for name, count in Tally(outcomes).items():
+            self._erasures.labels(name).inc(count)
 
     def text(self) -> bytes:
         """The exposition in Prometheus' text format."""

@@ -123,6 +123,47 @@ ENTRIES: Final[dict[str, Any]] = {
     },
 }
 
+ERASURES: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "a compact JWS by the source's key in force (docs/erasure.md)",
+        "content": {"application/jose": {"schema": {"type": "string"}}},
+    },
+    "responses": {
+        "200": {
+            "description": "what became of each leaf, in order: of one erased or absent no envelope is here any more",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["results"],
+                        "properties": {
+                            "results": {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "required": ["leaf", "status"],
+                                    "properties": {
+                                        "leaf": {"type": "string", "contentEncoding": "base64url"},
+                                        "status": {"enum": ["erased", "absent", "unknown"]},
+                                    },
+                                },
+                            }
+                        },
+                    }
+                }
+            },
+        },
+        "400": _problem("no erasure; nothing was deleted"),
+        "413": _problem("more than 1 MiB"),
+        "415": _problem("not application/jose, or compressed"),
+        "422": _problem(
+            "not by the source's key in force, for another log, or not of now; nothing was deleted"
+        ),
+        "503": _problem("not now; nothing was deleted, send it again after Retry-After seconds"),
+    },
+}
+
 RECEIPT_CALL: Final[dict[str, Any]] = {
     "responses": {
         "200": {"description": "published", "content": {"application/json": {"schema": RECEIPT}}},

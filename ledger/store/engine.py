@@ -158,6 +158,21 @@ class Store:
                     if held:
                         run(db, "SELECT pg_advisory_unlock(?)", (number,))
 
+    def forget_traces(self) -> bool:
+        """Empty SQLite's write-ahead log, where deleted rows may still be read; False when a reader is in the way.
+
+        Then whoever writes next overwrites it, sooner or later.  Another engine has its own ways (VACUUM).
+        """
+        if self.engine.url.get_backend_name() != "sqlite":
+            return True
+        with _busy():
+            connection = self.engine.raw_connection()
+            try:
+                row = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.close()
+        return bool(row is not None and row[0] == 0)
+
     def close(self) -> None:
         self.engine.dispose()
 

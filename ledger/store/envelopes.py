@@ -1,9 +1,17 @@
-"""Encrypted details (formats §4): kept apart from the log, given to whoever presents the fetch token."""
+"""Encrypted details (formats §4): kept apart from the log, given to whoever presents the fetch token.
+
+Deleted ones are gone from the file too: SQLite overwrites what it deletes here (`secure_delete`), and
+`Store.forget_traces` afterwards empties the write-ahead log, which may still hold them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
 
+from ledger.core.entries import RECORD
+from ledger.core.merkle import leaf_hash
 from ledger.store.engine import Connection, run, run_many
 from ledger.store.schema import short_key
 
@@ -33,3 +41,63 @@ def find_envelopes(db: Connection, fetches: Sequence[bytes]) -> list[bytes | Non
         for fetch, body in rows:
             found.setdefault(bytes(fetch), bytes(body))
     return [found.get(fetch) for fetch in fetches]
+
+
+class Erased(Enum):
+    """What became of one leaf that was to be erased."""
+
+    ERASED = "erased"
+    ABSENT = "absent"  # the record is known, and no envelope of it is here any more
+    UNKNOWN = "unknown"  # no record of this source has this leaf hash
+
+
+def erase_envelopes(db: Connection, source: int, leaves: Sequence[bytes]) -> list[Erased]:
+    """Delete the envelopes of the records with these leaf hashes, in order; those of another source are unknown."""
+    found: list[Erased] = []
+    with _overwriting(db):
+        for start in range(0, len(leaves), CHUNK):
+            part = leaves[start : start + CHUNK]
+            numbers = _deposits(db, source, part)
+            held = _held(db, list(numbers.values()))
+            run_many(db, "DELETE FROM envelopes WHERE number = ?", [(number,) for number in held])
+            found += [_became(numbers.get(leaf), held) for leaf in part]
+    return found
+
+
+@contextmanager
+def _overwriting(db: Connection) -> Iterator[None]:
+    """What is deleted meanwhile is overwritten; otherwise too costly, as the inbox deletes all that it takes."""
+    if db.dialect.name != "sqlite":
+        yield
+        return
+    run(db, "PRAGMA secure_delete=ON").fetchall()
+    try:
+        yield
+    finally:
+        run(db, "PRAGMA secure_delete=OFF").fetchall()
+
+
+def _became(number: int | None, held: set[int]) -> Erased:
+    if number is None:
+        return Erased.UNKNOWN
+    return Erased.ERASED if number in held else Erased.ABSENT
+
+
+def _deposits(db: Connection, source: int, leaves: Sequence[bytes]) -> dict[bytes, int]:
+    """The numbers under which these leaves, records of the source, were accepted: in the log, or in the inbox."""
+    marks = ",".join("?" * len(leaves))
+    rows = [
+        *run(
+            db,
+            f"SELECT deposit, entry FROM entries WHERE leaf_key IN ({marks})",
+            list(map(short_key, leaves)),
+        ),
+        *run(db, f"SELECT number, entry FROM inbox WHERE leaf_hash IN ({marks})", list(leaves)),
+    ]
+    head = bytes((1, RECORD)) + source.to_bytes(4, "big")
+    return {leaf_hash(bytes(raw)): number for number, raw in rows if bytes(raw[:6]) == head}
+
+
+def _held(db: Connection, numbers: Sequence[int]) -> set[int]:
+    marks = ",".join("?" * len(numbers))
+    return set(run(db, f"SELECT number FROM envelopes WHERE number IN ({marks})", numbers).scalars())

@@ -302,6 +302,7 @@ def test_the_api_describes_itself(live: LiveLedger) -> None:
     assert set(found["paths"]) == {
         "/v1/entries",
         "/v1/receipts/{leaf_hash}",
+        "/v1/erasures",
         "/healthz",
         "/readyz",
         "/metrics",
