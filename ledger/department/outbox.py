@@ -105,6 +105,8 @@ class Outbox:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA foreign_keys=ON")
+            # What is deleted is overwritten: an envelope once it is logged, a person when her epoch is erased.
+            self._db.execute("PRAGMA secure_delete=ON")
             self._make()
 
     def _make(self) -> None:
@@ -143,12 +145,18 @@ class Outbox:
             raise CannotGoOn(str(self.path), what) from None
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for statements that change nothing."""
+        with self._guard():
+            yield self._db
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Everything inside is kept, or, when anything goes wrong, nothing."""
         with self._guard():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
@@ -344,7 +352,9 @@ class Outbox:
             streams, done = self._db.execute(
                 "SELECT count(*), coalesce(sum(done = given), 0) FROM streams"
             ).fetchone()
-            receipts = self._db.execute("SELECT count(*) FROM receipts").fetchone()[0]
+            receipts = self._db.execute(
+                "SELECT (SELECT count(*) FROM receipts) + (SELECT count(*) FROM unlinked)"
+            ).fetchone()[0]
         return Counts(
             streams,
             states.get("waiting", 0),
@@ -388,7 +398,8 @@ class Outbox:
         """Index in the log and receipt file of the newest `limit` records that have one, newest first."""
         with self._guard():
             yield from self._db.execute(
-                "SELECT position, receipt FROM receipts ORDER BY position DESC LIMIT ?",
+                "SELECT position, receipt FROM receipts UNION ALL SELECT position, receipt FROM unlinked "
+                "ORDER BY position DESC LIMIT ?",
                 (-1 if limit is None else limit,),
             )
 

@@ -3,6 +3,7 @@
     1    streams, records, receipts
     2    promises
     3    held: records that may still be told how the access went
+    4    details: what the operator still keeps of each record with a receipt; receipts of nobody
 
 The version stands in SQLite's `user_version`.  Whatever is missing is added in one transaction.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 
-VERSION = 3
+VERSION = 4
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -66,7 +67,28 @@ CREATE TABLE held (
 ) WITHOUT ROWID;
 """
 
-_STEPS = (_SCHEMA, _PROMISES, _HELD)
+_DETAILS = """
+CREATE TABLE details (
+    leaf_hash BLOB PRIMARY KEY,
+    position INTEGER NOT NULL,           -- the entry's index in the log
+    day INTEGER NOT NULL,
+    seal INTEGER NOT NULL,
+    activity INTEGER NOT NULL,           -- 0 when sealed
+    why TEXT,                            -- NULL: kept; otherwise why the envelope is erased
+    decided INTEGER,                     -- Unix seconds
+    erased INTEGER                       -- Unix seconds of the operator's answer; NULL: not yet
+) WITHOUT ROWID;
+CREATE INDEX details_by_day ON details (day) WHERE why IS NULL;
+CREATE INDEX details_to_erase ON details (leaf_hash) WHERE why IS NOT NULL AND erased IS NULL;
+CREATE UNIQUE INDEX details_by_position ON details (position);
+CREATE TABLE unlinked (                  -- receipts of an epoch whose VRF key is destroyed
+    leaf_hash BLOB PRIMARY KEY,
+    position INTEGER NOT NULL,
+    receipt BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+
+_STEPS = (_SCHEMA, _PROMISES, _HELD, _DETAILS)
 """What makes version 1 of nothing, version 2 of version 1, and so on."""
 
 
