@@ -22,6 +22,7 @@ from ledger.core.errors import GlassbookError, Refuted
 from ledger.core.keysfile import format_keys_file
 from ledger.department import recovery, setup
 from ledger.department.home import Home
+from ledger.department.identifiers import canonical_subject
 from ledger.department.importcommand import import_files
 from ledger.department.importers.formats import FORMATS
 from ledger.department.outbox import Counts
@@ -235,7 +236,7 @@ def run(
     ] = 20.0,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Hand in and collect receipts until stopped; receive OTLP where department.toml says so."""
+    """Hand in and collect receipts until stopped; receive OTLP and give keys where department.toml says so."""
     from ledger.department.sending import run as run_sender
 
     stopping: list[int] = []
@@ -251,7 +252,7 @@ def run(
                 say(line)
 
         sender = _sender(home, None)
-        with _receiving(home, sender):
+        with _receiving(home, sender), _giving_keys(home):
             run_sender(sender, interval, lambda: bool(stopping), tell)
         say("Stopped. " + _line(home.outbox.counts()))
 
@@ -263,6 +264,15 @@ def _receiving(home: Home, sender: Sender) -> AbstractContextManager[object]:
     from ledger.department.otlp.receiver import Receiver
 
     return Receiver(home, home.settings.otlp, sender.maker.registration, say)
+
+
+def _giving_keys(home: Home) -> AbstractContextManager[object]:
+    """The key service, where the settings ask for one."""
+    if home.settings.keyservice is None:
+        return nullcontext()
+    from ledger.department.keyservice.server import KeyService
+
+    return KeyService(home, home.settings.keyservice, say)
 
 
 def _sender(home: Home, patience: int | None) -> Sender:
@@ -373,7 +383,11 @@ def keys(
     with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
         now = int(time.time())
         registration = home.registration(now, say)
-        file = release(registration, home.seeds(), subject, now)
+        try:
+            subjects = [canonical_subject(text, home.settings.identifiers) for text in subject]
+        except GlassbookError as error:
+            raise CannotGoOn("--subject", error.what) from None
+        file = release(registration, home.seeds(), subjects, now)
         write_atomic(out, format_keys_file(file), 0o600)
         typer.echo(
             f"{out}: {len(file.keys)} stream keys of source {registration.source}; give it to the person alone"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ledger.core.completeness import schemes_to_ask_for, seals_to_ask_for
 from ledger.core.encoding import day_of, month_of
@@ -16,9 +16,15 @@ from ledger.department.settings import CannotGoOn
 
 
 def release(
-    registration: Registration, seeds: Mapping[int, Ed25519PrivateKey], subjects: list[str], now: int
+    registration: Registration,
+    seeds: Mapping[int, Ed25519PrivateKey],
+    subjects: list[str],
+    now: int,
+    epochs: Collection[int] | None = None,
 ) -> KeysFile:
     """Every stream a person with these identifiers can have here: each registered epoch, and each seal open by now.
+
+    `epochs` narrows it to these.
 
     Streams without records are in it too, so that the file says nothing about which there are.  `subjects` are
     her `scheme:value`, one for each scheme she has an identifier under.
@@ -30,14 +36,16 @@ def release(
         try:
             scheme, value = parse_subject(subject)
             if scheme not in known:
-                raise CannotGoOn("--subject", f"this source has no such scheme; it has {', '.join(known)}")
+                raise CannotGoOn("subject", f"this source has no such scheme; it has {', '.join(known)}")
             charter.check_subject(scheme, value)
         except CannotGoOn:
             raise
         except GlassbookError as error:
-            raise CannotGoOn("--subject", error.what) from None
+            raise CannotGoOn("subject", error.what) from None
     secrets = []
     for epoch, public in sorted(registration.newest.vrf.items()):
+        if epochs is not None and epoch not in epochs:
+            continue
         if epoch not in seeds or seeds[epoch].public != public:
             raise CannotGoOn(
                 f"VRF key of {epoch}",

@@ -19,6 +19,15 @@
     map = "otlp.toml"                       # the mapping file for them, of format ldv
     token = "keys/otlp.token"               # senders must show it; needed where listen is no loopback address
 
+    [identifiers]                           # the form of a scheme not named as its form (identifiers.py)
+    patient = "nhs"
+
+    [keyservice]                            # without it `run` gives no keys (docs/key-service.md)
+    listen = "127.0.0.1:8120"               # …
+
+    [retention]                             # which details are erased by themselves (docs/erasure.md)
+    days = 3650
+
 Relative paths are relative to the folder.  An unknown member is refused.
 """
 
@@ -26,14 +35,17 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ledger.core.errors import GlassbookError, Malformed
 from ledger.core.policy import Policy, parse_policy
-from ledger.core.texts import check_origin
+from ledger.core.texts import SCHEME_NAME, check_origin
+from ledger.department.identifiers import FORMS
+from ledger.department.keyservice.settings import KeyServiceSettings, read_key_service
+from ledger.department.retention import Retention, read_retention
 from ledger.department.strict_toml import LIMIT, Table, parse_toml
 from ledger.files import FileRefused, read_limited
 
@@ -69,6 +81,10 @@ class Settings:
     batch: int
     wait_s: int
     otlp: OtlpSettings | None = None
+    identifiers: dict[str, str] = field(default_factory=dict)
+    """Forms of identifiers by scheme, where a scheme is not named as its form."""
+    keyservice: KeyServiceSettings | None = None
+    retention: Retention = field(default_factory=Retention)
 
     @property
     def outbox(self) -> Path:
@@ -108,6 +124,9 @@ def _settings(top: Table, home: Path) -> Settings:
         batch=send.integer("batch", 1, 10_000, 500) or 500,
         wait_s=send.integer("wait_s", 1, 86_400, 60) or 60,
         otlp=_otlp(top.table("otlp"), home) if "otlp" in top else None,
+        identifiers=_identifiers(top.table("identifiers")),
+        keyservice=read_key_service(top.table("keyservice")) if "keyservice" in top else None,
+        retention=read_retention(top.table("retention")),
     )
     for table in (vrf, send, top):
         table.finish()
@@ -125,6 +144,17 @@ def _otlp(table: Table, home: Path) -> OtlpSettings:
     otlp = OtlpSettings(host, int(port), home / table.text("map"), home / token if token else None)
     table.finish()
     return otlp
+
+
+def _identifiers(table: Table) -> dict[str, str]:
+    forms = {scheme: table.text(scheme) for scheme in table.names()}
+    for scheme, form in forms.items():
+        if not SCHEME_NAME.fullmatch(scheme):
+            raise table.wrong(scheme, "must be a scheme: 1 to 32 characters a-z, 0-9 or -")
+        if form not in FORMS:
+            raise table.wrong(scheme, f"must be a form of identifiers: {', '.join(FORMS)}")
+    table.finish()
+    return forms
 
 
 def _is_loopback(host: str) -> bool:
