@@ -17,6 +17,7 @@ from typing import Any
 from ledger.core.encoding import b64encode
 from ledger.core.errors import Malformed, ProofRefuted
 from ledger.core.jose import integer, parse_json
+from ledger.core.notices import Notices, notices_object, parse_notices
 from ledger.core.streams import StreamKey, alpha, parse_subject, stream_key
 from ledger.core.texts import check_origin
 from ledger.core.unsigned import base64_member, format_file, member, text_member
@@ -47,10 +48,11 @@ class StreamSecret:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class KeysFile:
-    """A keys file taken apart."""
+    """A keys file taken apart; `notices` are what the source says beside the keys (notices.py)."""
 
     origin: str
     keys: tuple[StreamSecret, ...]
+    notices: Notices = Notices()
 
 
 def parse_keys_file(data: bytes, where: str = "keys file") -> KeysFile:
@@ -60,7 +62,8 @@ def parse_keys_file(data: bytes, where: str = "keys file") -> KeysFile:
     keys = member(value, "keys", where)
     if not isinstance(keys, list):
         raise Malformed(f"{where} keys", "is not a list")
-    return KeysFile(origin, tuple(_read_secret(item, f"{where}, key {n}") for n, item in enumerate(keys, 1)))
+    secrets = tuple(_read_secret(item, f"{where}, key {n}") for n, item in enumerate(keys, 1))
+    return KeysFile(origin, secrets, parse_notices(value.get("notices")))
 
 
 def _read_secret(value: Any, where: str) -> StreamSecret:
@@ -92,4 +95,5 @@ def format_keys_file(file: KeysFile) -> bytes:
         }
         for secret in file.keys
     ]
-    return format_file({"origin": file.origin, "keys": keys})
+    said = {"notices": notices_object(file.notices)} if file.notices else {}
+    return format_file({"origin": file.origin, "keys": keys} | said)
