@@ -1,0 +1,118 @@
+"""A department that receives OTLP: as a process that can be killed, or in this one; and what its outbox holds.
+
+agent = Agent(SmallDepartment(tmp_path)); agent.start(); agent.kill(); agent.said()
+claims_in_outbox(small)     every record opened, as the person will read it
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from logfactory import NOW
+from smalldepartment import SmallDepartment
+
+from ledger.core.sdjwt import parse_sd_jwt
+from ledger.core.streams import open_envelope
+
+GLASSBOOK = Path(sys.executable).parent / "glassbook"
+START = NOW * 10**9
+"""When every span of these tests began, Unix nanoseconds."""
+
+MAP = """\
+format = "ldv"
+[subject]
+from = 'attributes."person"'
+scheme = "id"
+empty = "nobody"
+[activity]
+default = 1
+from = { field = 'attributes."activity"' }
+[actor]
+id = { field = 'attributes."enduser.id"' }
+[reason]
+text = { field = 'attributes."reason"' }
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def configure(small: SmallDepartment, more: str = "", listen: str = "") -> str:
+    """Give the department an [otlp] section; returns the address."""
+    address = listen or f"127.0.0.1:{free_port()}"
+    (small.home_folder / "otlp.toml").write_text(MAP)
+    with (small.home_folder / "department.toml").open("a") as settings:
+        settings.write(f'[otlp]\nlisten = "{address}"\nmap = "otlp.toml"\n{more}')
+    return address
+
+
+class Agent:
+    """`glassbook department run` of a department with [otlp]."""
+
+    def __init__(self, small: SmallDepartment, more: str = "") -> None:
+        self.small = small
+        self.address = configure(small, more)
+        self.url = f"http://{self.address}"
+        self._log = small.folder / "agent.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [
+            str(GLASSBOOK),
+            "department",
+            "run",
+            "--dir",
+            str(self.small.home_folder),
+            "--interval",
+            "5",
+        ]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        host, port = self.address.split(":")
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection((host, int(port)), timeout=1).close()
+                return
+            except OSError:
+                assert self._process.poll() is None, self.said()
+                assert time.monotonic() < deadline, self.said()
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(30)
+
+    def said(self) -> str:
+        return self._log.read_text()
+
+
+def claims_in_outbox(small: SmallDepartment) -> list[dict[str, Any]]:
+    """The claims of every record in the outbox, by subject and number; numbers of a stream have no gap."""
+    found: list[tuple[str, int, dict[str, Any]]] = []
+    with small.home() as home:
+        maker = home.maker(home.registration(NOW, print))
+        for record in home.outbox.awaiting_receipt(1_000_000, 0):
+            stream = record.stream
+            key = maker.key_of(stream.epoch, stream.seal, stream.subject)
+            sd_jwt = parse_sd_jwt(open_envelope(key, record.n, record.envelope), home.key().public)
+            found.append((stream.subject, record.n, sd_jwt.claims))
+    found.sort(key=lambda item: item[:2])
+    for subject in {subject for subject, _, _ in found}:
+        numbers = [n for other, n, _ in found if other == subject]
+        assert numbers == list(range(1, len(numbers) + 1))
+    return [claims for _, _, claims in found]
