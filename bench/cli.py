@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import audit, index, ingest, lookup, prepare
+from bench import audit, index, ingest, lookup, otlp, prepare
 from bench.figures import Report
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Report, float], None]] = {
     "lookup": lookup.measure,
     "index": index.measure,
     "prepare": prepare.measure,
+    "otlp": otlp.measure,
 }
 
 
