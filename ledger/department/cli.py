@@ -6,21 +6,31 @@ Results go to standard output, what happens meanwhile to standard error.
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.core.encoding import b64encode, year_of
-from ledger.core.errors import GlassbookError, Refuted
+from ledger.core.encoding import year_of
+from ledger.core.errors import GlassbookError
 from ledger.core.keysfile import format_keys_file
 from ledger.department import recovery, setup
+from ledger.department.commandline import (
+    HERE,
+    AsJson,
+    HomeFolder,
+    PassphraseFile,
+    faults,
+    passphrase_of,
+    say,
+    show,
+)
+from ledger.department.erasecli import erase, erase_epoch
+from ledger.department.erasecommand import erasure_object, erasure_words
 from ledger.department.home import Home
 from ledger.department.identifiers import canonical_subject
 from ledger.department.importcommand import import_files
@@ -28,10 +38,10 @@ from ledger.department.importers.formats import FORMATS
 from ledger.department.outbox import Counts
 from ledger.department.promisecommand import promise_words, promises_object, show_promises
 from ledger.department.refusals import what_next
-from ledger.department.release import release
+from ledger.department.release import notices_for, release
 from ledger.department.sentence import printable
 from ledger.department.settings import CannotGoOn
-from ledger.files import FileRefused, read_limited, write_atomic
+from ledger.files import read_limited, write_atomic
 from ledger.keyfiles import ask_passphrase, read_passphrase
 
 if TYPE_CHECKING:
@@ -42,70 +52,8 @@ app = typer.Typer(
     help="A department's accesses into the log, and receipts back.",
     add_completion=False,
 )
-
-HomeFolder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The department's folder.")]
-PassphraseFile = Annotated[Path | None, typer.Option(help="The keys' passphrase, in a file of mode 0600.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON.")]
-HERE = Path(".")
-
-
-def say(text: str) -> None:
-    # Where standard error goes, the disk may be full: no reason to end.
-    with suppress(OSError):
-        typer.echo(printable(text), err=True)
-
-
-@contextmanager
-def faults(folder: Path, as_json: bool = False) -> Iterator[None]:
-    """Every error as one line on standard error and an exit code; Refuted ones leave their evidence in a file.
-
-    With `as_json` standard output has it too: `{"error": {"message", "evidence_file"}, "exit"}`.
-    """
-    evidence = None
-    try:
-        yield
-        return
-    except Refuted as error:
-        code, message = 1, f"Refuted: {error}"
-        evidence = _keep_evidence(folder, error)
-    except (GlassbookError, FileRefused) as error:
-        code, message = 3, str(error)
-    except OSError as error:
-        code, message = 3, f"{error.filename or 'input/output'}: {error.strerror or error}"
-    except KeyboardInterrupt:
-        code, message = 130, "Stopped. Nothing is lost: run the same command again to go on."
-    say(message)
-    if evidence is not None:
-        say(f"The evidence is in {evidence}: show it to the log's witnesses and to whoever oversees it.")
-    if as_json:
-        file = str(evidence) if evidence is not None else None
-        with suppress(OSError):
-            _show({"error": {"message": message, "evidence_file": file}, "exit": code})
-    raise typer.Exit(code)
-
-
-def _keep_evidence(folder: Path, error: Refuted) -> Path | None:
-    """What the error carries, bytes in base64, in a file; None when it carries nothing that can be written."""
-    kept: dict[str, Any] = {"where": error.where, "what": error.what}
-    for name, value in error.evidence.items():
-        if isinstance(value, bytes):
-            kept[name] = b64encode(value)
-        elif isinstance(value, list) and all(isinstance(item, bytes) for item in value):
-            kept[name] = [b64encode(item) for item in value]
-    path = folder / f"refuted-{int(time.time())}.json"
-    try:
-        write_atomic(path, json.dumps(kept, indent=2).encode() + b"\n")
-    except OSError:
-        return None
-    return path
-
-
-def _passphrase(path: Path | None) -> bytes | None:
-    return read_passphrase(path) if path is not None else None
-
-
-def _show(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+app.command()(erase)
+app.command("erase-epoch")(erase_epoch)
 
 
 @app.command()
@@ -168,7 +116,7 @@ def epochs(
     ] = False,
 ) -> None:
     """Make VRF keys for more years, and a new statement for the registrar to sign."""
-    with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
+    with faults(folder), Home(folder, passphrase_of(passphrase_file)) as home:
         registration = home.registration(int(time.time()), say)
         wanted = [year for year in setup.parse_epochs(years) if year not in registration.newest.vrf]
         if not wanted:
@@ -200,7 +148,7 @@ def import_(
         known = ", ".join(FORMATS)
         raise typer.BadParameter(f"{format_} is not read; the formats are: {known}", param_hint="FORMAT")
     with faults(folder or HERE, as_json):
-        passphrase = _passphrase(passphrase_file)
+        passphrase = passphrase_of(passphrase_file)
         result = import_files(format_, files, folder, map_, dry_run, as_json, passphrase, say)
         if result.unfinished is not None:
             say(str(result.unfinished))
@@ -220,7 +168,7 @@ def send(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Hand in what the outbox holds, once, and collect receipts."""
-    with faults(folder, as_json), Home(folder, _passphrase(passphrase_file)) as home:
+    with faults(folder, as_json), Home(folder, passphrase_of(passphrase_file)) as home:
         sender = _sender(home, patience)
         counts = sender.send(wait)
         _report(counts, home, as_json)
@@ -237,10 +185,11 @@ def run(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Hand in and collect receipts until stopped; receive OTLP and give keys where department.toml says so."""
+    from ledger.department.erasing import erase_daily
     from ledger.department.sending import run as run_sender
 
     stopping: list[int] = []
-    with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
+    with faults(folder), Home(folder, passphrase_of(passphrase_file)) as home, home.holding_keys():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _: stopping.append(received))
         last: list[str] = []
@@ -250,8 +199,17 @@ def run(
             if last != [line]:
                 last[:] = [line]
                 say(line)
+            erase_daily(
+                home.outbox,
+                home.settings.retention,
+                sender.maker.registration,
+                key,
+                sender.ledger,
+                int(time.time()),
+                say,
+            )
 
-        sender = _sender(home, None)
+        sender, key = _sender(home, None), home.key()
         with _receiving(home, sender), _giving_keys(home):
             run_sender(sender, interval, lambda: bool(stopping), tell)
         say("Stopped. " + _line(home.outbox.counts()))
@@ -306,7 +264,7 @@ def _report(counts: Counts, home: Home, as_json: bool) -> None:
     problems = home.outbox.problems()
     recovering = recovery.is_recovering(home.outbox)
     if as_json:
-        _show(
+        show(
             {
                 "outbox": {
                     "waiting": counts.waiting,
@@ -316,6 +274,7 @@ def _report(counts: Counts, home: Home, as_json: bool) -> None:
                 },
                 "streams": {"known": counts.streams, "done": counts.streams_done},
                 "promises": promises_object(home),
+                "erasure": erasure_object(home),
                 "recovering": recovering,
                 "refused": [
                     {"count": count, "problem": problem, "next": what_next(problem)}
@@ -328,7 +287,7 @@ def _report(counts: Counts, home: Home, as_json: bool) -> None:
     for problem, count in problems:
         typer.echo(printable(f"  {count} refused: {problem}"))
         typer.echo(f"    What to do: {what_next(problem)}.")
-    for line in promise_words(home):
+    for line in [*promise_words(home), *erasure_words(home)]:
         typer.echo(f"  {line}")
     if recovering:
         typer.echo("  The counters are being recovered; run: glassbook department recover")
@@ -380,14 +339,15 @@ def keys(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Write a person's stream keys: every epoch, and every seal open by now."""
-    with faults(folder), Home(folder, _passphrase(passphrase_file)) as home:
+    with faults(folder), Home(folder, passphrase_of(passphrase_file)) as home:
         now = int(time.time())
         registration = home.registration(now, say)
         try:
             subjects = [canonical_subject(text, home.settings.identifiers) for text in subject]
         except GlassbookError as error:
             raise CannotGoOn("--subject", error.what) from None
-        file = release(registration, home.seeds(), subjects, now)
+        notices = notices_for(home.settings.home, home.outbox, registration.source, subjects)
+        file = release(registration, home.seeds(), subjects, now, notices=notices)
         write_atomic(out, format_keys_file(file), 0o600)
         typer.echo(
             f"{out}: {len(file.keys)} stream keys of source {registration.source}; give it to the person alone"
@@ -405,7 +365,7 @@ def recover(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Rebuild lost counters from the public index; nothing is given a number until that is done."""
-    with faults(folder, as_json), Home(folder, _passphrase(passphrase_file)) as home:
+    with faults(folder, as_json), Home(folder, passphrase_of(passphrase_file)) as home:
         now = int(time.time())
         recovery.begin(home.outbox, now)
         view = home.view(now)
@@ -414,7 +374,7 @@ def recover(
             home.outbox, view, home.maker(registration), registration.charter.merge_delay_s, nothing_waits
         )
         if as_json:
-            _show({"streams": done.streams, "behind": done.behind, "renumbered": done.renumbered})
+            show({"streams": done.streams, "behind": done.behind, "renumbered": done.renumbered})
             return
         typer.echo(
             f"Recovered. Of {done.streams} streams in the outbox {done.behind} were behind the log; "

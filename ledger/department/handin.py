@@ -75,6 +75,7 @@ class LedgerClient:
 
     def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
         self._url = f"{url}/v1/entries"
+        self._erasures = f"{url}/v1/erasures"
         self._http = httpx.Client(
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=10.0), transport=transport, follow_redirects=False
         )
@@ -89,7 +90,7 @@ class LedgerClient:
         nothing is known about any of them, and all are to be sent again.
         """
         body, count = fill_request(records)
-        status, headers, answer = self._post(body)
+        status, headers, answer = self._post(self._url, body, "application/json")
         if status in (429, 503):
             raise Busy(
                 self._url,
@@ -103,20 +104,42 @@ class LedgerClient:
             )
         return self._answers(answer, count)
 
-    def _post(self, body: bytes) -> tuple[int, httpx.Headers, bytes]:
-        deadline = time.monotonic() + ANSWER_SECONDS
-        headers = {"Content-Type": "application/json"}
+    def erase(self, jws: bytes) -> dict[str, str]:
+        """Hand in an erasure (docs/erasure.md): by leaf hash in base64url, what became of each.
+
+        Raises Busy for 429 and 503, CannotGoOn otherwise; then it is not known what was deleted, and it is asked again.
+        """
+        status, headers, body = self._post(self._erasures, jws, "application/jose")
+        if status in (429, 503):
+            raise Busy(
+                self._erasures, f"busy ({status}); the erasure is asked for again", _retry_after(headers)
+            )
+        if status != 200:
+            raise CannotGoOn(
+                self._erasures, f"answered {status}{_title(body)}; what is to be erased stays noted"
+            )
         try:
-            with self._http.stream("POST", self._url, content=body, headers=headers) as response:
+            results = parse_json(body, self._erasures)["results"]
+            return {str(result["leaf"]): str(result["status"]) for result in results}
+        except (GlassbookError, KeyError, TypeError):
+            raise CannotGoOn(
+                self._erasures, "the answer is not that to an erasure; is this the ledger's address?"
+            ) from None
+
+    def _post(self, url: str, body: bytes, kind: str) -> tuple[int, httpx.Headers, bytes]:
+        deadline = time.monotonic() + ANSWER_SECONDS
+        headers = {"Content-Type": kind}
+        try:
+            with self._http.stream("POST", url, content=body, headers=headers) as response:
                 answer = bytearray()
                 for chunk in response.iter_bytes():
                     answer += chunk
                     if len(answer) > ANSWER_BYTES or time.monotonic() > deadline:
-                        raise CannotGoOn(self._url, "answers without end; is this the ledger's address?")
+                        raise CannotGoOn(url, "answers without end; is this the ledger's address?")
                 return response.status_code, response.headers, bytes(answer)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise CannotGoOn(
-                self._url,
+                url,
                 f"cannot be reached ({type(error).__name__}); nothing is lost, the records stay in the outbox",
             ) from None
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ledger.client.publiclog import Unreachable
 from ledger.client.view import View
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.policy import Policy
+from ledger.department.epochkeys import destroyed_epochs
 from ledger.department.outbox import Outbox
 from ledger.department.publicview import open_view
 from ledger.department.records import RecordMaker
@@ -73,7 +77,35 @@ class Home:
 
     def seeds(self) -> dict[int, Ed25519PrivateKey]:
         """The VRF keys by epoch, each a 32-byte secret in an Ed25519 key file (RFC 9381 §5.5 takes the same)."""
-        return {epoch: self._read_key(path) for epoch, path in sorted(self.settings.vrf.items())}
+        gone = destroyed_epochs(self.settings.home)
+        return {
+            epoch: self._read_key(path)
+            for epoch, path in sorted(self.settings.vrf.items())
+            if epoch not in gone
+        }
+
+    @contextmanager
+    def holding_keys(self, alone: bool = False) -> Iterator[None]:
+        """Keys are held in memory for long (a running agent), or none may be (`alone`: one is destroyed).
+
+        Raises CannotGoOn when the one is wanted while the other goes on.  It ends with the process.
+        """
+        path = self.settings.home / "keys.lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if alone:
+                    what = (
+                        "an agent runs, and has the keys in its memory; stop glassbook department run first"
+                    )
+                else:
+                    what = "a key is being destroyed at this moment; start again when that is done"
+                raise CannotGoOn(str(self.settings.home), what) from None
+            yield
+        finally:
+            os.close(handle)
 
     def maker(self, registration: Registration) -> RecordMaker:
         return RecordMaker(registration, self.key(), self.seeds())
