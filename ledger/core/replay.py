@@ -18,14 +18,13 @@ last time, `restore` takes all of it.
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
 from ledger.core.entries import (
-    INDEX_ROOT,
     INDEX_ROOT_BYTES,
     RECORD_BYTES,
-    VERSION,
     Coverage,
     IndexRoot,
     Record,
@@ -44,6 +43,7 @@ from ledger.core.merkle import Frontier
 from ledger.core.registry import Register
 from ledger.core.replaycounts import Counts, Covered, DayCount, statuses
 from ledger.core.replaystate import Changes, Kind, Leaves, Stated, Summary, Violation
+from ledger.core.statements import SourceVersion
 
 __all__ = ["Changes", "Job", "Replay", "Stated", "Summary", "Violation", "bad_signatures"]
 
@@ -67,7 +67,15 @@ _SECTIONS: Final = {"key-role": "§1", "label-taken": "§5", "index": "§5", "la
 _CERTAIN: Final = {"malformed", "label-taken", "index-covers", "log-root", "day-in-future", "last-leaf"}
 """Kinds of violation that do not depend on what any other entry holds."""
 
-_INDEX_ROOT: Final = bytes((VERSION, INDEX_ROOT))
+
+@dataclass(slots=True)
+class _Batch:
+    """What waits for the signatures of a batch: rules broken by entries if their source did sign them, by leaf, and
+    the days whose coverage is to be counted."""
+
+    jobs: list[Job] = field(default_factory=list)
+    faults: dict[int, RuleBroken] = field(default_factory=dict)
+    covered: list[DayCount] = field(default_factory=list)
 
 
 class Replay:
@@ -109,9 +117,8 @@ class Replay:
         self._kinds: dict[bytes, Kind] = {}
         self._judged_at = newest
         self._stated: set[tuple[int, int]] = set()  # (source, version) labels taken by registry entries
-        self._unreported: deque[tuple[list[Job], list[DayCount]]] = deque()
-        self._batch_jobs: list[Job] = []
-        self._batch_covered: list[DayCount] = []
+        self._unreported: deque[_Batch] = deque()
+        self._batch = _Batch()
         self._new_stated: list[Stated] = []
         self._new_days: list[DayCount] = []
         self._saved_violations = 0
@@ -155,8 +162,8 @@ class Replay:
         if hashes is None:
             hashes = b"".join([sha256(b"\x00" + (raw or b"")).digest() for raw in entries])
         self._leaves = Leaves(self.frontier, hashes, subtrees or {})
-        jobs: list[Job] = []
-        self._batch_jobs, self._batch_covered = jobs, []
+        self._batch = _Batch()
+        jobs = self._batch.jobs
         index = self.frontier.size
         if self._judged_at != self.newest:
             self._kinds.clear()
@@ -183,10 +190,11 @@ class Replay:
         self._leaves.push(index)
         if entries:
             raw = entries[-1]
-            self.ends_in_root = raw is None or raw[:2] == _INDEX_ROOT and len(raw) == INDEX_ROOT_BYTES
+            # No sound entry of another kind is as long: one altered in its first bytes is told already.
+            self.ends_in_root = raw is None or len(raw) == INDEX_ROOT_BYTES
         if len(self._pending) >= PENDING_LABELS:
             self._index_pending()
-        self._unreported.append((jobs, self._batch_covered))
+        self._unreported.append(self._batch)
         return jobs
 
     def _entry(self, index: int, raw: bytes) -> None:
@@ -206,14 +214,18 @@ class Replay:
 
     def report(self, bad: Iterable[int]) -> None:
         """The leaves of the oldest batch not yet reported whose signatures did not verify; often none."""
-        jobs, covered = self._unreported.popleft()
+        batch = self._unreported.popleft()
         failed = set(bad)
         if failed:
-            for index, _, raw in jobs:
+            for index, _, raw in batch.jobs:
                 if index in failed:
                     self._bad_signature(index, raw)
+        for index, error in batch.faults.items():
+            # One entry, one finding: what the source did not sign is forged, whatever else is wrong with it.
+            if index not in failed or not self._judged(index, "signature"):
+                self._violation(index, error)
         # Only now is it certain how many records of that day the source had really signed.
-        for day in covered:
+        for day in batch.covered:
             found = day.covered
             if found is not None and found.holds and found.claimed != found.counted:
                 what = f"of source {day.source} counts {found.claimed}, the log has {found.counted} before it"
@@ -286,23 +298,19 @@ class Replay:
 
     def _record(self, index: int, record: Record, raw: bytes) -> None:
         self._pending.append(ROW.pack(record.index_label, index))
+        version = self._signer(index, record)
+        if version is None:
+            return
         sound = True
         try:
-            version = self.register.signer(record)
-        except RuleBroken as error:
-            self._violation(index, error)
-            retired = self.register.in_force(record.source)
-            if retired is None:
-                return
-            # Signed by the source or not: if it was, it counts as one of that day all the same.
-            version, sound = retired, False
-        try:
+            version.check_signer(record)
             version.check_record(record)
             check_time(record, self.newest)
         except RuleBroken as error:
-            self._violation(index, error)
+            # Signed by the source or not: if it was, it counts as one of that day all the same.
+            self._batch.faults[index] = error
             sound = False
-        self._batch_jobs.append((index, version.key, raw))
+        self._batch.jobs.append((index, version.key, raw))
         day = self._count(record, 1, version.version if version.status == "revoked" else None)
         if day.covered is not None and day.covered.holds:
             day.covered.late += 1
@@ -332,16 +340,30 @@ class Replay:
         self._touch(day)
         self._pending.append(ROW.pack(coverage_index_label(coverage.source, coverage.day), index))
         day.covered = covered = Covered(index, coverage.records, day.records)
+        version = self._signer(index, coverage)
+        if version is None:
+            covered.holds = False
+            return
+        self._batch.jobs.append((index, version.key, raw))
         try:
-            version = self.register.signer(coverage)
+            version.check_signer(coverage)
             version.check_coverage(coverage)
             check_time(coverage, self.newest)
         except RuleBroken as error:
-            self._violation(index, error)
+            self._batch.faults[index] = error
             covered.holds = False
             return
-        self._batch_covered.append(day)
-        self._batch_jobs.append((index, version.key, raw))
+        self._batch.covered.append(day)
+
+    def _signer(self, index: int, entry: Record | Coverage) -> SourceVersion | None:
+        """The version whose key it must be signed with; none, and a violation, when there is no such source."""
+        version = self.register.in_force(entry.source)
+        if version is None:
+            try:
+                self.register.signer(entry)
+            except RuleBroken as error:
+                self._violation(index, error)
+        return version
 
     def _registry(self, index: int, entry: Registry, raw: bytes) -> None:
         stated = (entry.source, entry.version)
@@ -414,9 +436,13 @@ class Replay:
             if day.covered is not None:
                 day.covered.holds = False
 
+    def _judged(self, index: int, kind: str) -> bool:
+        """Whether such a violation can be told there, though entries before it may be missing."""
+        return self.first_missing is None or index <= self.first_missing or kind in _CERTAIN
+
     def _violation(self, index: int, error: GlassbookError, kind: str = "rule") -> None:
         kind = error.evidence.get("rule", kind)
-        if self.first_missing is not None and index > self.first_missing and kind not in _CERTAIN:
+        if not self._judged(index, kind):
             return
         if len(self.violations) >= VIOLATIONS:
             self.left_out += 1

@@ -111,7 +111,7 @@ def test_records_before_a_revocation_are_suspect_and_later_ones_violations(
     forged_after = log.access(source, key=STRANGER)
     log.seal_batch()
     found, summary, _ = audit(log)
-    assert found == {forged: "signature", after: "source-revoked", forged_after: "source-revoked"}
+    assert found == {forged: "signature", after: "source-revoked", forged_after: "signature"}
     assert summary.suspect == 2
 
 
@@ -125,7 +125,7 @@ def test_a_second_revocation_reaches_back_beyond_the_first(log: LogFactory, sour
     after = log.access(source, day=DAY)
     log.seal_batch()
     found, summary, _ = audit(log)
-    assert found == dict.fromkeys([*between, forged, after], "source-revoked")
+    assert found == dict.fromkeys([*between, after], "source-revoked") | {forged: "signature"}
     assert summary.suspect == 3
 
 
