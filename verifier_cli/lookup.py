@@ -25,6 +25,7 @@ from ledger.core.entries import Record, check_time, record_index_label, signed_m
 from ledger.core.errors import BadSignature, GlassbookError, Malformed, ProofRefuted, Refuted, RuleBroken
 from ledger.core.keys import verify_ed25519
 from ledger.core.keysfile import StreamSecret
+from ledger.core.notices import Notices
 from ledger.core.registry import Register
 from ledger.core.sdjwt import SdJwt, split_sd_jwt
 from ledger.core.statements import SourceVersion
@@ -32,6 +33,8 @@ from ledger.core.streams import StreamKey, open_envelope, parse_subject
 
 FIRST_NUMBERS = 4  # labels of a stream asked for in the first round; each later round asks for thrice as many
 THREADS = 2  # verifying leaves Python's lock alone, but two threads keep it busy enough
+
+NOTHING = Notices()
 
 Place = tuple[int, int, int, str]
 """source, epoch, seal, subject: what names a stream."""
@@ -65,6 +68,7 @@ class Access:
     suspect: bool = False
     state: str = "not fetched"  # opened, missing, not fetched, or refuted
     details: SdJwt | None = field(default=None, repr=False)
+    erased_on: int | None = None  # the day that its source names, when it says that it erased them
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class Lookup:
     gaps: list[Gap]
     faults: list[GlassbookError]
     details_fetched: bool
+    notices: Notices = NOTHING
     evidence_files: list[str] = field(default_factory=list)
     opened: tuple[str, ...] = ()
 

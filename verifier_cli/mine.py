@@ -32,6 +32,7 @@ from verifier_cli.lookup import (
 from verifier_cli.minewords import mine_lines, mine_result
 from verifier_cli.outcome import Outcome, Verdict, write_refutation
 from verifier_cli.report import Progress
+from verifier_cli.saidwords import key_destroyed_on, mark_erased, merge_notices
 from verifier_cli.words import moment_of, month_in_words
 
 ATTEMPTS = 8
@@ -64,6 +65,8 @@ def mine_command(
     """
     keys = merge_keys(files, policy.origin)
     found = look_up(log, policy, keys, now, progress)
+    found.notices = merge_notices(files)
+    mark_erased(found.accesses, found.notices)
     if state is not None:
         remember(found.view, state)
     if wish is not None:
@@ -77,15 +80,21 @@ def merge_keys(files: Sequence[tuple[str, bytes]], origin: str) -> list[StreamSe
     Without a key nothing would be asked, and "none is missing" would be true of nobody.
     """
     keys: list[StreamSecret] = []
+    destroyed: list[int] = []
     for name, data in files:
         parsed = parse_keys_file(data, name)
         if parsed.origin != origin:
             raise Malformed(name, f"holds keys for the log {parsed.origin}, the policy is of {origin}")
         keys += parsed.keys
+        destroyed += [notice.epoch for notice in parsed.notices.destroyed]
     if not keys:
-        raise Malformed(
-            ", ".join(name for name, _ in files), "no stream key is in there; ask the source for yours"
+        years = ", ".join(map(str, sorted(set(destroyed))))
+        what = (
+            f"; the source says that it destroyed its keys of {years}"
+            if years
+            else "; ask the source for yours"
         )
+        raise Malformed(", ".join(name for name, _ in files), f"no stream key is in there{what}")
     return keys
 
 
@@ -192,10 +201,13 @@ def _outcome(found: Lookup, lang: str) -> Outcome:
         gap = found.gaps[0]
         sealed = f", sealed until {month_in_words(gap.seal)}" if gap.seal else ""
         more = f" and {len(found.gaps) - 1} more" if len(found.gaps) > 1 else ""
-        message = (
-            f"the list is not complete: no key for source {gap.source}, year {gap.epoch}{sealed}{more};"
-            " ask that source for your keys and run this again with the files together"
+        for_good = all(key_destroyed_on(gap, found.notices) is not None for gap in found.gaps)
+        todo = (
+            "the source says that it destroyed the key of that year, so only keys given to you before can show it"
+            if for_good
+            else "ask that source for your keys and run this again with the files together"
         )
+        message = f"the list is not complete: no key for source {gap.source}, year {gap.epoch}{sealed}{more}; {todo}"
     else:
         verdict, asked = Verdict.HOLDS, len(found.asked)
         message = (

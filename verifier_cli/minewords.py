@@ -10,6 +10,7 @@ from ledger.core.statements import SourceVersion
 from verifier_cli.logfacts import NO_AUDITOR, NO_AUDITOR_FOLDER, log_facts, log_line
 from verifier_cli.lookup import Access, Lookup, claims_of
 from verifier_cli.outcome import Line
+from verifier_cli.saidwords import gap_in_words, key_destroyed_on, missing_in_words, notes_on_keys
 from verifier_cli.sourcewords import STATUS, name_of, retired_on, source_in_words, suspect_from
 from verifier_cli.words import (
     access_in_words,
@@ -34,8 +35,6 @@ DETAILS_NOT_FETCHED = (
 OLD_S = 2 * 86_400
 """Seconds after which a checkpoint is so old that the list says so; a live log's is minutes old."""
 _STATES = {
-    "missing": "The details are missing: the source or the operator no longer has them. That the access happened is"
-    " proven all the same.",
     "refuted": "What was given as the details does not fit this record; it is not shown.",
     "not fetched": "",
     "opened": "",
@@ -65,6 +64,7 @@ def mine_result(found: Lookup, lang: str) -> dict[str, Any]:
                 "seal": gap.seal,
                 "month": _month(gap.seal),
                 "scheme": gap.scheme,
+                "key_destroyed": _date(key_destroyed_on(gap, found.notices)),
             }
             for gap in found.gaps
         ],
@@ -78,6 +78,10 @@ def mine_result(found: Lookup, lang: str) -> dict[str, Any]:
 
 def _month(seal: int) -> str | None:
     return month_in_words(seal) if seal else None
+
+
+def _date(day: int | None) -> str | None:
+    return None if day is None else format_date(day)
 
 
 def _source(found: Lookup, versions: Sequence[SourceVersion], lang: str) -> dict[str, Any]:
@@ -116,6 +120,7 @@ def _access(access: Access, lang: str) -> dict[str, Any]:
         "activity_text": _activity(access, lang),
         "suspect": access.suspect,
         "details": access.state,
+        "erased_on": _date(access.erased_on),
         "sentence": access_in_words(claims, record.day) if claims else None,
         "claims": dict(claims),
     }
@@ -136,7 +141,7 @@ def _notes(found: Lookup) -> list[str]:
     sealed = (
         f"Up to and including records sealed until {month}; what is sealed for longer is outside this list."
     )
-    notes = [sealed, SCOPE]
+    notes = [sealed, *notes_on_keys(found.streams, found.month, found.notices), SCOPE]
     newest = found.view.opened.newest
     if newest is not None and found.view.now - newest > OLD_S:
         days = (found.view.now - newest) // 86_400
@@ -185,14 +190,7 @@ def mine_lines(found: Lookup, lang: str) -> list[Line]:
     if found.gaps:
         lines += [Line(), Line("Not complete: there is no key for", "warn")]
         for gap in found.gaps:
-            sealed = f", records sealed until {month_in_words(gap.seal)}" if gap.seal else ""
-            lines.append(
-                Line(
-                    f"source {gap.source}, year {gap.epoch}{sealed}, identifier of kind {gap.scheme}",
-                    "warn",
-                    2,
-                )
-            )
+            lines.append(Line(gap_in_words(gap, found.notices), "warn", 2))
     for fault in found.faults:
         lines += [Line(), Line(str(fault), "bad")]
     lines.append(Line())
@@ -219,8 +217,9 @@ def _access_lines(access: Access, lang: str) -> list[Line]:
         ]
     else:
         lines.append(Line(f"why: {activity}" if activity else "a sealed record, now open to you", indent=4))
-        if _STATES[access.state]:
-            lines.append(Line(_STATES[access.state], "warn", 4))
+        said = missing_in_words(access) if access.state == "missing" else _STATES[access.state]
+        if said:
+            lines.append(Line(said, "warn", 4))
     if access.suspect:
         lines.append(
             Line(

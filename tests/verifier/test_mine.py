@@ -103,7 +103,8 @@ def test_a_stream_without_key_is_named_and_the_list_still_shown(
     assert ran.json["verdict"] == "not complete"
     assert ran.json["result"]["counts"]["accesses"] == 3
     assert ran.json["result"]["missing_streams"] == [
-        {"source": 2, "epoch": epoch, "seal": 0, "month": None, "scheme": "nhs"} for epoch in (2025, 2026)
+        {"source": 2, "epoch": epoch, "seal": 0, "month": None, "scheme": "nhs", "key_destroyed": None}
+        for epoch in (2025, 2026)
     ]
     text = run("mine", "me.keys.json", "--policy", "policy.txt", "--log", "public")
     assert text.exit == 3
