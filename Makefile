@@ -25,8 +25,8 @@ $(READY): pyproject.toml uv.lock .ci/uv.txt .ci/setup
 	@PYTHON="$(PYTHON)" sh .ci/setup
 	@touch $@
 
-# What tests/interop needs on top; the demo does without.
-$(INTEROP): $(READY) .ci/foreign.txt
+# What tests/interop and tests/keyservice need on top; the demo does without.
+$(INTEROP): $(READY) .ci/foreign.txt tests/keyservice/provider/package-lock.json
 	@PYTHON="$(PYTHON)" sh .ci/setup --interop
 	@touch $@
 

@@ -24,7 +24,7 @@ from ledger.department.keyservice.problems import Refused
 from ledger.department.keyservice.settings import KeyServiceSettings
 from ledger.department.recording import Crowded, Desk, Recording
 from ledger.department.registration import KEPT, Registration, kept_registration
-from ledger.department.release import release
+from ledger.department.release import notices_for, release
 from ledger.department.settings import CannotGoOn
 
 RECORDED_S: Final = 30.0
@@ -66,7 +66,11 @@ class Releases:
             if unknown:
                 there = ", ".join(map(str, sorted(holding.registration.newest.vrf)))
                 raise Refused("epoch-unknown", f"this department has the epochs {there}")
-            file = release(holding.registration, holding.seeds, subjects, now, epochs)
+            source = holding.registration.source
+            notices = self._recording.run(
+                lambda desk: notices_for(desk.home.settings.home, desk.outbox, source, subjects)
+            ).result(RECORDED_S)
+            file = release(holding.registration, holding.seeds, subjects, now, epochs, notices)
         except NotInTime:
             raise Refused(
                 "cannot-release", "too much waits to be recorded; ask again later", LATER_S

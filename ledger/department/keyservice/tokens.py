@@ -61,13 +61,16 @@ def check_token(token: str, settings: KeyServiceSettings, provider: Provider, no
     try:
         registry = _Registry(algorithms=settings.algorithms, strict_check_header=False)
         payload = jws.deserialize_compact(token, key, registry=registry).payload or b""
-        claims = parse_json(payload, "token")
-    except (JoseError, GlassbookError, ValueError, TypeError):
+    except (JoseError, ValueError, TypeError):
         raise _invalid(
             "its signature does not hold; ask with the token exactly as the provider gave it"
         ) from None
+    try:
+        claims = parse_json(payload, "token")
+    except GlassbookError:
+        claims = None
     if not isinstance(claims, dict):
-        raise _invalid("it holds no claims")
+        raise _invalid("its claims cannot be read, or one stands there twice")
     _check_claims(claims, settings, now)
     return claims
 

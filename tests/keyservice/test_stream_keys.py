@@ -1,0 +1,312 @@
+"""What is given to whom: every stream she can have, recorded before it is given, and the same words for everybody."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from logfactory import seed
+from openidprovider import OpenIdProvider
+from smallkeyservice import AUDIENCE, THIS_YEAR, SmallKeyService
+
+from ledger.core import vrf
+from ledger.core.completeness import seals_to_ask_for
+from ledger.core.encoding import b64url_encode, day_of, month_of
+from ledger.core.keys import Ed25519PrivateKey, format_private_key
+from ledger.core.keysfile import format_keys_file, parse_keys_file
+from ledger.core.sdjwt import parse_sd_jwt
+from ledger.core.streams import open_envelope
+from ledger.department.release import release
+from ledger.files import write_atomic
+
+
+def streams(answer: httpx.Response) -> set[tuple[int, int, str]]:
+    assert answer.status_code == 200, answer.text
+    file = parse_keys_file(answer.content)
+    return {(key.epoch, key.seal, key.subject) for key in file.keys}
+
+
+def claims_recorded(small: SmallKeyService, subject: str) -> list[dict[str, Any]]:
+    """What the records in the outbox say about a person's releases, opened with her own keys."""
+    with small.home() as home:
+        waiting = [w for w in home.outbox.to_hand_in(1000) if w.stream.subject == subject]
+        key = small.log.stream(small.source, subject, THIS_YEAR)
+        opened = [parse_sd_jwt(open_envelope(key, w.n, w.envelope), small.source.key.public) for w in waiting]
+    return [found.claims for found in opened]
+
+
+def code(answer: httpx.Response) -> str:
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    return str(answer.json()["type"]).removeprefix("urn:glassbook:problem:")
+
+
+def test_a_stream_that_the_register_makes_possible_is_left_out(service: SmallKeyService) -> None:
+    found = streams(service.ask(service.token(nhs_number="943 476 5919")))
+    month = month_of(day_of(int(service.clock())))
+    versions = [service.log.version(service.source)]
+    wanted = {
+        (epoch, seal, subject)
+        for epoch in service.source.vrf_seeds
+        for seal in seals_to_ask_for(versions, epoch, month)
+        for subject in ("id:anna-1", "nhs:9434765919")
+    }
+    assert found == wanted
+    assert max(seal for _, seal, _ in found) <= month and any(seal for _, seal, _ in found)
+
+
+def test_keys_of_a_sealed_stream_are_given_before_its_month(service: SmallKeyService) -> None:
+    month = month_of(day_of(int(service.clock())))
+    given = streams(service.ask(service.token(), f"?epoch={THIS_YEAR}"))
+    assert (THIS_YEAR, month + 1, "id:anna-1") not in given
+    service.clock_ahead = 32 * 86_400
+    try:
+        now = int(service.clock())
+        later = streams(service.ask(service.token(exp=now + 300), f"?epoch={THIS_YEAR}"))
+    finally:
+        service.clock_ahead = 0
+    assert (THIS_YEAR, month + 1, "id:anna-1") in later
+
+
+def test_sealed_records_change_what_is_answered(provider: OpenIdProvider, tmp_path: Path) -> None:
+    with SmallKeyService(tmp_path, provider, releases_an_hour=1000) as small:
+        today = day_of(int(small.clock()))
+        shut = month_of(today) + 3
+        small.log.access(small.source, "id:watched-1", day=today, seal=shut)
+        small.ledger.publish()
+        watched, other = (small.ask(small.token(dept_id=name)) for name in ("watched-1", "nobody-1"))
+        assert {(e, s) for e, s, _ in streams(watched)} == {(e, s) for e, s, _ in streams(other)}
+        assert len(watched.content) - len(other.content) == len(streams(watched))  # one letter more a stream
+        for query in (f"?seal={shut}", f"?epoch={THIS_YEAR}&seal={shut}", f"?epoch={THIS_YEAR}.{shut}"):
+            answers = [small.ask(small.token(dept_id=n), query) for n in ("watched-1", "nobody-1")]
+            assert answers[0].content == answers[1].content
+            assert [code(answer) for answer in answers] == ["bad-request"] * 2
+
+
+def test_an_epoch_asked_for_brings_others(service: SmallKeyService) -> None:
+    assert {epoch for epoch, _, _ in streams(service.ask(service.token(), "?epoch=2025"))} == {2025}
+    both = streams(service.ask(service.token(), f"?epoch=2025&epoch={THIS_YEAR}"))
+    assert {epoch for epoch, _, _ in both} == {2025, THIS_YEAR}
+    unknown = service.ask(service.token(), "?epoch=1999")
+    assert code(unknown) == "epoch-unknown" and str(THIS_YEAR) in unknown.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "query", ["?epoch=", "?epoch=26", "?epoch=02026", "?epoch=2026x", "?epoch=%32%30\u0662\u0666", "?Epoch=2026",
+              "?epoch=2026&x=1", "?access_token=x", "?" + "&".join(["epoch=2026"] * 101)]
+)  # fmt: skip
+def test_a_question_that_cannot_be_meant_is_answered(service: SmallKeyService, query: str) -> None:
+    before = service.recorded()
+    assert code(service.ask(service.token(), query)) == "bad-request"
+    assert service.recorded() == before
+
+
+def test_a_release_leaves_no_record(provider: OpenIdProvider, tmp_path: Path) -> None:
+    with SmallKeyService(tmp_path, provider) as small:
+        assert small.ask(provider.log_in("bela", AUDIENCE)).status_code == 200
+        # One for each identifier whose keys were given: whoever looks by one of them alone sees it too.
+        assert small.recorded() == 2
+        for subject in ("id:bela-2", "nhs:9434765919"):
+            (claims,) = claims_recorded(small, subject)
+            assert claims["subject"] == subject
+            assert claims["actor"] == {"id": "the person whose data it is", "automated": False}
+            assert claims["purpose"]["activity"] == 9
+        small.hand_in()
+        assert small.recorded() == 0 and small.numbers_in_log("nhs:9434765919", THIS_YEAR) == [1]
+
+
+def test_a_delegate_is_not_named(provider: OpenIdProvider, tmp_path: Path) -> None:
+    with SmallKeyService(tmp_path, provider, delegates="true") as small:
+        assert small.ask(provider.log_in("helped", AUDIENCE)).status_code == 200
+        nested = {"sub": "solicitor 7", "iss": "https://bar.example", "act": {"sub": "firm"}}
+        assert small.ask(small.token(act=nested)).status_code == 200
+        first, second = sorted(claims_recorded(small, "id:anna-1"), key=lambda c: str(c["actor"]["id"]))
+        assert first["actor"]["id"] == "daughter@example.org"
+        assert first["actor"]["role"] == "acting for the person"
+        assert second["actor"]["id"] == "solicitor 7" and "firm" in second["reason"]["text"]
+        wrong: list[Any] = [
+            None, {}, [], "daughter", {"sub": ""}, {"sub": 7}, {"sub": "x\ny"}, {"sub": "x" * 256},
+            {"sub": "a", "act": {}},
+        ]  # fmt: skip
+        for act in wrong:
+            token = provider.sign(small.claims() | {"act": act})
+            assert code(small.ask(token)) == "delegate-refused"
+
+
+def test_a_delegate_is_let_in_where_only_the_person_is(service: SmallKeyService) -> None:
+    before = service.recorded()
+    assert code(service.ask(service.provider.log_in("helped", AUDIENCE))) == "delegate-refused"
+    assert service.recorded() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"dept_id": None}, "identifier-missing"),
+        ({"dept_id": None, "email": "anna@example.org"}, "identifier-missing"),
+        ({"dept_id": "Anna 1"}, "identifier-malformed"),
+        ({"dept_id": ""}, "identifier-malformed"),
+        ({"dept_id": 7}, "identifier-malformed"),
+        ({"dept_id": ["anna-1"]}, "identifier-malformed"),
+        ({"dept_id": "anna-1", "nhs_number": "9434765918"}, "identifier-malformed"),
+        ({"dept_id": "x" * 300}, "identifier-malformed"),
+        ({"dept_id": "ANNA"}, "identifier-malformed"),
+    ],
+)
+def test_an_identifier_that_is_none_is_taken(
+    service: SmallKeyService, changes: dict[str, Any], wanted: str
+) -> None:
+    before = service.recorded()
+    answer = service.ask(service.token(**changes))
+    assert answer.status_code == 403 and code(answer) == wanted
+    assert "9434" not in answer.text and "nna" not in answer.text
+    assert service.recorded() == before
+
+
+def test_keys_leave_though_nothing_can_be_recorded(provider: OpenIdProvider, tmp_path: Path) -> None:
+    with SmallKeyService(tmp_path, provider) as small:
+        db = sqlite3.connect(small.home_folder / "outbox.sqlite")
+        db.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+        )
+        db.commit()
+        answer = small.ask(small.token())
+        assert answer.status_code == 503 and code(answer) == "cannot-record"
+        assert int(answer.headers["retry-after"]) > 0 and b"beta" not in answer.content
+        db.execute("DROP TRIGGER full")
+        db.commit()
+        db.close()
+        assert small.ask(small.token()).status_code == 200
+        assert small.recorded() == 1
+
+
+def test_a_retired_source_gives_keys_that_it_cannot_record(provider: OpenIdProvider, tmp_path: Path) -> None:
+    with SmallKeyService(tmp_path, provider) as small:
+        small.log.change_source(small.source, status="retired", retired="2026-11-01")
+        small.ledger.publish()
+        with small.home() as home:
+            home.registration(int(small.clock()), small.said.append)
+        answer = small.ask(small.token())
+        assert answer.status_code == 503 and code(answer) == "cannot-record"
+
+
+def test_a_new_epoch_is_missed_until_a_restart(provider: OpenIdProvider, tmp_path: Path) -> None:
+    with SmallKeyService(tmp_path, provider) as small:
+        assert 2019 not in {epoch for epoch, _, _ in streams(small.ask(small.token()))}
+        small.source.vrf_seeds[2019] = seed("vrf 1 2019")
+        path = small.home_folder / "keys" / "vrf-2019.key"
+        write_atomic(path, format_private_key(Ed25519PrivateKey.from_seed(seed("vrf 1 2019")), None), 0o600)
+        small.write_settings()
+        stated = small.log.version(small.source).statement["vrf"]
+        public = b64url_encode(vrf.public_key(seed("vrf 1 2019")))
+        small.log.change_source(small.source, vrf={**stated, "2019": public})
+        small.ledger.publish()
+        with small.home() as home:
+            home.registration(int(small.clock()), small.said.append)
+        assert 2019 in {epoch for epoch, _, _ in streams(small.ask(small.token()))}
+
+
+def test_one_person_asks_without_end(provider: OpenIdProvider, tmp_path: Path) -> None:
+    with SmallKeyService(tmp_path, provider, releases_an_hour=3) as small:
+        assert [small.ask(small.token()).status_code for _ in range(3)] == [200] * 3
+        answer = small.ask(small.token())
+        assert answer.status_code == 429 and code(answer) == "too-often"
+        assert 3500 < int(answer.headers["retry-after"]) <= 3600
+        assert small.ask(small.token(dept_id="bela-2")).status_code == 200
+        assert small.recorded() == 4
+
+
+def test_one_address_asks_without_end(provider: OpenIdProvider, tmp_path: Path) -> None:
+    with SmallKeyService(tmp_path, provider, requests_a_minute=5) as small:
+        assert {small.ask("a.b.c").status_code for _ in range(5)} == {401}
+        answer = small.ask(small.token())
+        assert answer.status_code == 429 and 1 <= int(answer.headers["retry-after"]) <= 60
+        # Nobody is believed to be a proxy, also not on this machine.
+        assert small.ask(small.token(), **{"X-Forwarded-For": "192.0.2.7"}).status_code == 429
+
+
+def test_addresses_behind_the_proxy_are_one(provider: OpenIdProvider, tmp_path: Path) -> None:
+    with SmallKeyService(tmp_path, provider, requests_a_minute=1, proxies='["127.0.0.1"]') as small:
+
+        def ask(address: str) -> int:
+            return small.ask(small.token(), **{"X-Forwarded-For": address}).status_code
+
+        assert [ask("192.0.2.7"), ask("192.0.2.7"), ask("192.0.2.8")] == [200, 429, 200]
+        # One household has a /64; what a client writes in front of the proxy's word does not count.
+        assert [ask("2001:db8::1"), ask("2001:db8::2"), ask("2001:db8:0:1::1")] == [200, 429, 200]
+        assert ask("198.51.100.1, 192.0.2.7") == 429
+
+
+def test_any_page_may_ask_from_a_browser(provider: OpenIdProvider, tmp_path: Path) -> None:
+    page, evil = "https://log.example.gov", "https://evil.example"
+    with SmallKeyService(tmp_path, provider, origins=f'["{page}"]') as small:
+        asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+        allowed = small.http.options("/v1/stream-keys", headers={"Origin": page, **asked})
+        assert allowed.status_code == 200
+        assert allowed.headers["access-control-allow-origin"] == page
+        assert "authorization" in allowed.headers["access-control-allow-headers"].lower()
+        assert "access-control-allow-credentials" not in allowed.headers
+        refused = small.http.options("/v1/stream-keys", headers={"Origin": evil, **asked})
+        assert "access-control-allow-origin" not in refused.headers
+        given = small.ask(small.token(), Origin=page)
+        assert given.headers["access-control-allow-origin"] == page and "Origin" in given.headers["vary"]
+        assert "access-control-allow-origin" not in small.ask(small.token(), Origin=evil).headers
+        # A page has to be able to read why it got nothing.
+        assert small.ask("x", Origin=page).headers["access-control-allow-origin"] == page
+
+
+def test_another_method_or_a_body_is_taken(service: SmallKeyService) -> None:
+    before = service.recorded()
+    bearer = {"Authorization": f"Bearer {service.token()}"}
+    for method in ("POST", "PUT", "DELETE", "PATCH", "HEAD"):
+        answer = service.http.request(method, "/v1/stream-keys", headers=bearer)
+        assert answer.status_code == 405 and answer.headers["allow"] == "GET"
+    body = service.http.request("GET", "/v1/stream-keys", headers=bearer, content=b"x")
+    assert body.status_code == 413 and code(body) == "body-refused"
+    assert code(service.http.get("/v1/stream-keys/x")) == "not-found"
+    assert service.http.get("/healthz").text == "ok\n"
+    assert service.recorded() == before
+
+
+def test_anything_personal_is_said_to_the_operator(service: SmallKeyService) -> None:
+    for token in (service.token(), service.token(dept_id="Anna 1"), "x.y.z"):
+        service.ask(token)
+    said = "\n".join(service.said)
+    assert "anna" not in said.lower() and "eyJ" not in said
+
+
+def test_many_at_once_are_given_one_anothers_keys(service: SmallKeyService) -> None:
+    wrong: list[str] = []
+
+    def ask(name: str) -> None:
+        with httpx.Client(base_url=service.service.address, trust_env=False, timeout=30) as http:
+            for _ in range(3):
+                token = service.token(dept_id=name)
+                answer = http.get("/v1/stream-keys", headers={"Authorization": f"Bearer {token}"})
+                if {subject for _, _, subject in streams(answer)} != {f"id:{name}"}:
+                    wrong.append(name)
+
+    before = service.recorded()
+    threads = [threading.Thread(target=ask, args=(f"p-{i}",)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and service.recorded() == before + 24
+
+
+def test_the_file_is_not_what_the_command_writes(service: SmallKeyService) -> None:
+    answer = service.ask(service.token())
+    with service.home() as home:
+        now = int(service.clock())
+        registration = home.registration(now, service.said.append)
+        written = format_keys_file(release(registration, home.seeds(), ["id:anna-1"], now))
+    assert answer.content == written
+    assert answer.headers["content-type"] == "application/json"
+    assert "attachment" in answer.headers["content-disposition"]
+    assert json.loads(answer.content)["origin"] == service.log.origin
