@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from ledger.client.publiclog import Unreachable
 from ledger.department.access import Fate, Outcome
 from ledger.department.home import Home
-from ledger.department.importers.files import read_path
-from ledger.department.importers.formats import FORMATS, Format
-from ledger.department.importers.source import Source
+from ledger.department.importers.formats import FORMATS
 from ledger.department.importing import none_before, record_events
 from ledger.department.importresult import Result, Say
 from ledger.department.mapfile import MapFile
+from ledger.department.reading import inspect_files, read_files
 from ledger.department.records import RecordMaker
 from ledger.department.recovery import RECOVERING, asking, is_recovering, must_ask
 from ledger.department.registration import Registration
@@ -57,9 +54,8 @@ def import_files(
         maker, result.registration = _maker(home, dry_run, now, say)
         if result.registration is not None:
             map_file.check(result.registration)
-        for path in files:
-            _inspect(path, format_, map_file.mapping)
-        outcomes = _read(files, format_, map_file.mapping, stack)
+        inspect_files(files, format_, map_file.mapping)
+        outcomes = read_files(files, lambda source: format_.read(source, map_file.mapping), stack)
         if dry_run:
             pairs: Iterator[tuple[Outcome, bool]] = ((_allowed(o, maker, now), False) for o in outcomes)
         else:
@@ -104,61 +100,3 @@ def _allowed(outcome: Outcome, maker: RecordMaker | None, now: int) -> Outcome:
         if fault:
             return replace(outcome, fate=Fate.REJECTED, reason=fault, accesses=())
     return outcome
-
-
-def _inspect(path: Path, format_: Format, mapping: Any) -> None:
-    """Malformed when the mapping is not for this file.  One that cannot be read is told when its turn comes.
-
-    A pipe can be read once only: whether it fits is found while it is imported.
-    """
-    try:
-        if not path.is_file():
-            return
-        with Source(path) as source:
-            format_.inspect(source, mapping)
-    except OSError:
-        pass
-
-
-def _read(files: list[Path], format_: Format, mapping: Any, stack: ExitStack) -> Iterator[Outcome]:
-    """All events of all files, with progress on a terminal."""
-    sizes = [_size(path) for path in files]
-    show = _progress(sum(sizes), stack) if sys.stderr.isatty() else None
-    events, before = 0, 0
-    for path, size in zip(files, sizes, strict=True):
-        opened: list[Source] = []
-
-        def read(source: Source, opened: list[Source] = opened) -> Iterator[Outcome]:
-            opened.append(source)
-            return format_.read(source, mapping)
-
-        for outcome in read_path(path, read):
-            events += 1
-            yield outcome
-            if show is not None and events % 100 == 0:
-                show(before + (opened[0].taken if opened else 0), events)
-        before += size
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _progress(size: int, stack: ExitStack) -> Callable[[int, int], None]:
-    """A bar on standard error; what it returns moves it to so many bytes and events."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("Reading"),
-        BarColumn(),
-        DownloadColumn(),
-        TextColumn("{task.fields[events]} events"),
-        TimeRemainingColumn(),
-    )
-    progress = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-    task = progress.add_task("Reading", total=size, events=0)
-    return lambda done, events: progress.update(task, completed=done, events=events)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from ledger.department.access import Fate, Outcome
 from ledger.department.importers.source import Source
 
+T = TypeVar("T")
 
-def read_path(path: Path, read: Callable[[Source], Iterator[Outcome]]) -> Iterator[Outcome]:
+
+def read_path(path: Path, read: Callable[[Source], Iterator[T]]) -> Iterator[T | Outcome]:
     """Every event that `read` finds in a file, in order; a file that cannot be read is one rejected event."""
     try:
         with Source(path) as source:
