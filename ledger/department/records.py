@@ -108,6 +108,9 @@ class RecordMaker:
                 newest.source, epoch, access.day, access.seal, self._activity(access), b"", b"", b""
             )
             newest.check_record(record)
+            if access.seal and access.activity not in newest.activities:
+                # The entry does not tell it: nobody but her would see that it is none of the register's.
+                return f"activity {access.activity} is not registered; correct the mapping or the registration"
             # The ledger's own clock decides, without the readers' five minutes.
             check_time(record, now, slack=0)
         except GlassbookError as error:
@@ -189,7 +192,7 @@ def complete_claims(access: Access, registration: Registration) -> Claims:
     claims: dict[str, Any] = dict(access.claims)
     registered = registration.newest.activities.get(access.activity)
     if registered is not None:
-        purpose = dict(claims.get("purpose", {}))
+        purpose = {"activity": access.activity} | dict(claims.get("purpose", {}))
         purpose["purpose"] = purpose.get("purpose") or list(registered.purpose)
         purpose.setdefault("legal_basis", list(registered.legal_basis))
         data = dict(claims.get("data", {}))
