@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 
 from ledger.department.access import Outcome
 from ledger.department.home import Home, Say
-from ledger.department.importing import FindCounters, Within, none_before, record_batch
+from ledger.department.importing import FindCounters, none_before, record_batch
 from ledger.department.outbox import Outbox, Prepared
 from ledger.department.records import RecordMaker
 from ledger.department.recovery import asking, must_ask
@@ -37,6 +37,9 @@ WAITING: Final = 20_000
 """Events that may wait; whoever comes then is told to come later."""
 
 Result = list[tuple[Outcome, bool]]
+Within = Callable[[Outbox, Outcome, list[Prepared]], None]
+"""Called inside the transaction with a newly recorded outcome and its records."""
+
 T = TypeVar("T")
 
 
@@ -132,7 +135,7 @@ class Recording:
     def record(self, outcomes: Sequence[Outcome], within: Within | None = None) -> Future[Result]:
         """The outcomes with whether each was recorded before, once they are durable; refused ones are rejected.
 
-        Raises Crowded.  The future raises CannotGoOn, Unreachable and the like; `within` as `record_batch` has it.
+        Raises Crowded.  The future raises CannotGoOn, Unreachable and the like.
         """
         job = _Job(outcomes, within)
         self._put(job, len(outcomes))
@@ -214,7 +217,7 @@ def _record(desk: Desk, jobs: list[_Job]) -> None:
 
     def within(outcome: Outcome, records: list[Prepared]) -> None:
         if own := withins.get(outcome.identity):
-            own(outcome, records)
+            own(desk.outbox, outcome, records)
 
     done: Result = []
     try:

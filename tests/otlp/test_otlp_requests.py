@@ -20,7 +20,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from otlpagent import MAP, START, claims_in_outbox, configure
+from otlpagent import MAP, START, configure
+from outboxclaims import claims_in_outbox
 from smalldepartment import SmallDepartment
 
 from ledger.core.errors import GlassbookError

@@ -16,7 +16,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_trace_id
-from otlpagent import START, Agent, claims_in_outbox
+from otlpagent import START, Agent
+from outboxclaims import claims_in_outbox
 from smalldepartment import SmallDepartment
 
 RESOURCE = Resource.create({"service.name": "ehr"})
