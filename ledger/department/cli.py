@@ -25,6 +25,7 @@ from ledger.department.commandline import (
     HomeFolder,
     PassphraseFile,
     faults,
+    month_option,
     passphrase_of,
     say,
     show,
@@ -41,6 +42,7 @@ from ledger.department.refusals import what_next
 from ledger.department.release import notices_for, release
 from ledger.department.sentence import printable
 from ledger.department.settings import CannotGoOn
+from ledger.department.unsealing import check_unseal, record_unsealing
 from ledger.files import read_limited, write_atomic
 from ledger.keyfiles import ask_passphrase, read_passphrase
 
@@ -141,6 +143,14 @@ def import_(
     ] = False,
     as_json: AsJson = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when an event was rejected.")] = False,
+    seal: Annotated[
+        int | None,
+        typer.Option(
+            parser=month_option,
+            metavar="YYYY-MM",
+            help="Open to their subjects from this month on, to nobody before.",
+        ),
+    ] = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Read log files into the outbox."""
@@ -149,7 +159,7 @@ def import_(
         raise typer.BadParameter(f"{format_} is not read; the formats are: {known}", param_hint="FORMAT")
     with faults(folder or HERE, as_json):
         passphrase = passphrase_of(passphrase_file)
-        result = import_files(format_, files, folder, map_, dry_run, as_json, passphrase, say)
+        result = import_files(format_, files, folder, map_, dry_run, as_json, passphrase, say, seal or 0)
         if result.unfinished is not None:
             say(str(result.unfinished))
             raise typer.Exit(3)
@@ -336,6 +346,17 @@ def keys(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The keys file, mode 0600.")],
     folder: HomeFolder = HERE,
+    unseal: Annotated[
+        list[int] | None,
+        typer.Option(
+            parser=month_option,
+            metavar="YYYY-MM",
+            help="Also what is sealed until this month, before its time.",
+        ),
+    ] = None,
+    activity: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="With --unseal: the activity it is recorded under.")
+    ] = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Write a person's stream keys: every epoch, and every seal open by now."""
@@ -347,7 +368,10 @@ def keys(
         except GlassbookError as error:
             raise CannotGoOn("--subject", error.what) from None
         notices = notices_for(home.settings.home, home.outbox, registration.source, subjects)
-        file = release(registration, home.seeds(), subjects, now, notices=notices)
+        seals = sorted(set(unseal or ()))
+        file = release(registration, home.seeds(), subjects, now, notices=notices, unseal=seals)
+        if seals:
+            record_unsealing(home, registration, subjects, seals, check_unseal(registration, activity), now)
         write_atomic(out, format_keys_file(file), 0o600)
         typer.echo(
             f"{out}: {len(file.keys)} stream keys of source {registration.source}; give it to the person alone"

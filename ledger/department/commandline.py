@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from ledger.core.encoding import b64encode
-from ledger.core.errors import GlassbookError, Refuted
+from ledger.core.errors import GlassbookError, Malformed, Refuted
+from ledger.department.sealing import parse_seal
 from ledger.department.sentence import printable
 from ledger.files import FileRefused, write_atomic
 from ledger.keyfiles import read_passphrase
@@ -72,6 +73,14 @@ def _keep_evidence(folder: Path, error: Refuted) -> Path | None:
     except OSError:
         return None
     return path
+
+
+def month_option(text: str) -> int:
+    """The month of an option, YYYY-MM, in months since 1970-01; another text is a wrong use of the program."""
+    try:
+        return parse_seal(text)
+    except Malformed as error:
+        raise typer.BadParameter(error.what) from None
 
 
 def passphrase_of(path: Path | None) -> bytes | None:

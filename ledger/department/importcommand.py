@@ -22,6 +22,7 @@ from ledger.department.reading import inspect_files, read_files
 from ledger.department.records import RecordMaker
 from ledger.department.recovery import RECOVERING, asking, is_recovering, must_ask
 from ledger.department.registration import Registration
+from ledger.department.sealing import check_seal, seal_outcomes
 from ledger.department.settings import FILE, CannotGoOn
 
 
@@ -34,6 +35,7 @@ def import_files(
     as_json: bool,
     passphrase: bytes | None,
     say: Say,
+    seal: int = 0,
 ) -> Result:
     """Import, or show what an import would do, and print the result.
 
@@ -54,8 +56,12 @@ def import_files(
         maker, result.registration = _maker(home, dry_run, now, say)
         if result.registration is not None:
             map_file.check(result.registration)
+            if seal:
+                check_seal(seal, result.registration, now)
         inspect_files(files, format_, map_file.mapping)
-        outcomes = read_files(files, lambda source: format_.read(source, map_file.mapping), stack)
+        outcomes = seal_outcomes(
+            read_files(files, lambda source: format_.read(source, map_file.mapping), stack), seal
+        )
         if dry_run:
             pairs: Iterator[tuple[Outcome, bool]] = ((_allowed(o, maker, now), False) for o in outcomes)
         else:
