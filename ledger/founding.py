@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from ledger.charterfile import CharterFile, read_charter_file
 from ledger.core.entries import Registry, decode_entry
 from ledger.core.errors import GlassbookError
 from ledger.core.jose import split_jws
-from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey
+from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey, SigningKey
 from ledger.core.note import Ed25519Signer, MLDSASigner
 from ledger.core.statements import sign_charter
 from ledger.core.texts import check_origin
@@ -28,8 +28,9 @@ from ledger.keyfiles import (
     LOG_ED25519,
     LOG_MLDSA44,
     REGISTRAR,
-    ask_passphrase,
-    read_passphrase,
+    PassphraseWanted,
+    new_passphrase,
+    take_token_key,
     write_key,
 )
 from ledger.sequencer.run import begin_log
@@ -63,12 +64,32 @@ witness_wait_ms = 200
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The four keys a log begins with, each with one role."""
+    """The four keys a log begins with, each with one role; `tokens` has what the file of a key in a token holds."""
 
-    log: Ed25519PrivateKey
+    log: SigningKey
     log_mldsa: MLDSA44PrivateKey
-    ledger: Ed25519PrivateKey
-    registrar: Ed25519PrivateKey
+    ledger: SigningKey
+    registrar: SigningKey
+    tokens: Mapping[str, bytes]
+
+    def write(self, folder: Path, passphrase: bytes | None) -> None:
+        """Each in its file of mode 0600, encrypted with the passphrase; for a key in a token, where it is."""
+        named: tuple[tuple[str, SigningKey | MLDSA44PrivateKey], ...] = (
+            (LOG_ED25519, self.log),
+            (LOG_MLDSA44, self.log_mldsa),
+            (LEDGER, self.ledger),
+            (REGISTRAR, self.registrar),
+        )
+        for name, key in named:
+            if isinstance(key, Ed25519PrivateKey | MLDSA44PrivateKey):
+                write_key(folder / name, key, passphrase)
+            else:
+                write_atomic(folder / name, self.tokens[name], 0o600)
+
+
+TokenKeyOption = Annotated[
+    str | None, typer.Option(metavar="PKCS11-URI", help="This key lies in a PKCS#11 token (docs/keys.md).")
+]
 
 
 def init(
@@ -82,12 +103,18 @@ def init(
     no_passphrase: Annotated[
         bool, typer.Option("--no-passphrase", help="Leave the keys unencrypted, in files of mode 0600.")
     ] = False,
+    log_key: TokenKeyOption = None,
+    ledger_key: TokenKeyOption = None,
+    registrar_key: TokenKeyOption = None,
     listen: Annotated[str, typer.Option(help="HOST:PORT of the ledger.")] = "127.0.0.1:8101",
     public_listen: Annotated[str, typer.Option(help="HOST:PORT of the published log.")] = "127.0.0.1:8102",
 ) -> None:
     """Make the keys of a log, sign its charter and write its first two leaves."""
     try:
-        _init(home, origin, charter, yes, passphrase_file, no_passphrase, listen, public_listen)
+        tokens = {LOG_ED25519: log_key, LEDGER: ledger_key, REGISTRAR: registrar_key}
+        _init(home, origin, charter, yes, passphrase_file, no_passphrase, tokens, listen, public_listen)
+    except PassphraseWanted as error:
+        raise _usage(str(error)) from None
     except (GlassbookError, FileRefused, StoreUnusable, StoreBusy, OSError) as error:
         typer.echo(f"glassbook init: {error}", err=True)
         raise typer.Exit(3) from None
@@ -100,6 +127,7 @@ def _init(
     yes: bool,
     passphrase_file: Path | None,
     no_passphrase: bool,
+    tokens: Mapping[str, str | None],
     listen: str,
     public_listen: str,
 ) -> None:
@@ -117,12 +145,7 @@ def _init(
     decided = read_charter_file(charter) if charter else CharterFile()
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
         raise _usage(f"{home}: is not an empty folder; a log begins in one of its own")
-    keys = Keys(
-        Ed25519PrivateKey.generate(),
-        MLDSA44PrivateKey.generate(),
-        Ed25519PrivateKey.generate(),
-        Ed25519PrivateKey.generate(),
-    )
+    keys = _make_keys({name: uri for name, uri in tokens.items() if uri})
     entry = _sign(origin, keys, decided)
     typer.echo("The charter of this log, which can never be changed:\n")
     typer.echo(show_charter(entry))
@@ -132,15 +155,12 @@ def _init(
         if not typer.confirm("\nBegin the log with this charter?"):
             typer.echo("Nothing was written.")
             raise typer.Exit(1)
-    passphrase = _passphrase(passphrase_file, no_passphrase)
+    passphrase = new_passphrase(passphrase_file, no_passphrase)
 
     with _whole_or_gone(home):
         found.keys.mkdir(mode=0o700)
         found.public.mkdir()
-        write_key(found.keys / LOG_ED25519, keys.log, passphrase)
-        write_key(found.keys / LOG_MLDSA44, keys.log_mldsa, passphrase)
-        write_key(found.keys / LEDGER, keys.ledger, passphrase)
-        write_key(found.keys / REGISTRAR, keys.registrar, passphrase)
+        keys.write(found.keys, passphrase)
         database = home.absolute() / "ledger.sqlite"
         os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         store = Store.open(found.database, create=True)
@@ -158,7 +178,7 @@ def _init(
     typer.echo(
         f"Keys are in {found.keys}{'' if passphrase else ', unencrypted'}; keep the registrar's elsewhere."
     )
-    typer.echo(f"The log's key for its witnesses (the other is in {VKEYS}): {_vkeys(origin, keys)[0]}")
+    typer.echo(f"The log's two keys, one a line in {home / VKEYS}: every witness is told of both (--log-vkey).")
     typer.echo(f"Next: glassbook witness add VKEY URL {home}; then: glassbook up {home}")
 
 
@@ -178,6 +198,25 @@ def _whole_or_gone(home: Path) -> Iterator[None]:
         if not there:
             home.rmdir()
         raise
+
+
+def _make_keys(tokens: Mapping[str, str]) -> Keys:
+    """New keys; those named in `tokens` by file name are taken from, or made in, a PKCS#11 token."""
+    taken = {name: take_token_key(uri) for name, uri in tokens.items()}
+
+    def key(name: str) -> SigningKey:
+        return taken[name][0] if name in taken else Ed25519PrivateKey.generate()
+
+    keys = Keys(
+        key(LOG_ED25519),
+        MLDSA44PrivateKey.generate(),
+        key(LEDGER),
+        key(REGISTRAR),
+        {name: content for name, (_, content) in taken.items()},
+    )
+    if len({keys.log.public, keys.ledger.public, keys.registrar.public}) < 3:
+        raise _usage("one key in the token was given two roles; give each role a key of its own label")
+    return keys
 
 
 def _sign(origin: str, keys: Keys, decided: CharterFile) -> bytes:
@@ -203,21 +242,6 @@ def show_charter(raw: bytes) -> str:
     assert isinstance(entry, Registry)
     payload = split_jws(entry.jws.decode("ascii"), "charter").payload
     return json.dumps(payload, indent=2, ensure_ascii=False)
-
-
-def _passphrase(path: Path | None, none: bool) -> bytes | None:
-    if path is not None and none:
-        raise _usage("--passphrase-file and --no-passphrase exclude each other")
-    if none:
-        return None
-    if path is not None:
-        return read_passphrase(path)
-    first = ask_passphrase("Passphrase for the keys: ")
-    if first is None:
-        raise _usage("nobody is here to type a passphrase; give --passphrase-file FILE or --no-passphrase")
-    if not first or first != ask_passphrase("The same again: "):
-        raise _usage("the passphrases differ, or are empty; nothing was written")
-    return first
 
 
 def _usage(text: str) -> typer.Exit:

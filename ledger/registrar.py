@@ -23,7 +23,7 @@ from ledger.core.jose import parse_json
 from ledger.core.registry import Register
 from ledger.core.statements import SourceVersion, sign_source
 from ledger.files import FileRefused, read_limited
-from ledger.keyfiles import REGISTRAR, read_ed25519, read_passphrase
+from ledger.keyfiles import REGISTRAR, read_passphrase, read_signing_key
 from ledger.service.acceptance import Acceptance, Accepted, Duplicate
 from ledger.service.body import Submission
 from ledger.service.problems import Refusal, RequestRefused
@@ -172,7 +172,7 @@ def _change(
     try:
         settings, store = _open(home)
         passphrase = read_passphrase(passphrase_file) if passphrase_file else None
-        registrar = read_ed25519(key or settings.keys / REGISTRAR, passphrase)
+        registrar = read_signing_key(key or settings.keys / REGISTRAR, passphrase)
         register, _ = _register(store, settings.origin)
         number, statement, before = next_version(register)
         entry = sign_source(registrar, register.charter, number, statement, before)

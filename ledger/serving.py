@@ -16,10 +16,10 @@ from typing import Annotated
 import typer
 
 from ledger.core.errors import GlassbookError
-from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.keys import SigningKey
 from ledger.core.statements import parse_charter
 from ledger.files import FileRefused, read_private
-from ledger.keyfiles import LEDGER, read_ed25519, read_passphrase
+from ledger.keyfiles import LEDGER, read_passphrase, read_signing_key
 from ledger.logs import configure_logs
 from ledger.memory import settle_memory
 from ledger.sequencer.run import SequencerLost, run_sequencer
@@ -95,7 +95,7 @@ def _open(home: Path) -> tuple[Settings, Store]:
         raise _stop(str(error)) from None
 
 
-def _ledger_key(settings: Settings, store: Store, passphrase_file: Path | None) -> Ed25519PrivateKey | None:
+def _ledger_key(settings: Settings, store: Store, passphrase_file: Path | None) -> SigningKey | None:
     """The key that signs promises; None when its file is not there: the process runs, and is not ready."""
     path = settings.keys / LEDGER
     try:
@@ -107,7 +107,7 @@ def _ledger_key(settings: Settings, store: Store, passphrase_file: Path | None) 
                 err=True,
             )
             return None
-        key = read_ed25519(path, passphrase if b"ENCRYPTED" in read_private(path) else None)
+        key = read_signing_key(path, passphrase if b"ENCRYPTED" in read_private(path) else None)
         with store.read() as db:
             charter = parse_charter(log.read_entries(db, 0, 1)[0], settings.origin)
     except (GlassbookError, FileRefused, LookupError, StoreBusy, OSError) as error:

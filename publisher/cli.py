@@ -21,7 +21,14 @@ from ledger.core.note import ED25519, VerifierKey, parse_vkey
 from ledger.core.policy import parse_policy
 from ledger.core.statements import Charter
 from ledger.files import FileRefused, read_limited, read_private, write_atomic
-from ledger.keyfiles import LOG_ED25519, LOG_MLDSA44, ask_passphrase, read_ed25519, read_key, read_passphrase
+from ledger.keyfiles import (
+    LOG_ED25519,
+    LOG_MLDSA44,
+    ask_passphrase,
+    read_key,
+    read_passphrase,
+    read_signing_key,
+)
 from ledger.logs import configure_logs
 from ledger.memory import settle_memory
 from ledger.settings import Settings, SettingsRefused, read_settings
@@ -156,12 +163,12 @@ def read_signer(settings: Settings, passphrase: bytes | None) -> LogSigner:
     Raises FileRefused, Malformed, OSError.
     """
     first, second = settings.keys / LOG_ED25519, settings.keys / LOG_MLDSA44
-    if passphrase is None and b"ENCRYPTED" in read_private(first):
+    if passphrase is None and any(b"ENCRYPTED" in read_private(path) for path in (first, second)):
         passphrase = ask_passphrase("Passphrase of the log's keys: ")
     mldsa = read_key(second, passphrase)
     if not isinstance(mldsa, MLDSA44PrivateKey):
         raise FileRefused(f"{second}: not an ML-DSA-44 key; this file belongs elsewhere")
-    return LogSigner(settings.origin, read_ed25519(first, passphrase), mldsa)
+    return LogSigner(settings.origin, read_signing_key(first, passphrase), mldsa)
 
 
 def listen(settings: Settings) -> socket.socket:

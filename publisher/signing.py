@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ledger.core.checkpoint import Checkpoint, parse_checkpoint
 from ledger.core.errors import GlassbookError
-from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey
+from ledger.core.keys import MLDSA44PrivateKey, SigningKey
 from ledger.core.note import (
     Ed25519Signer,
     MLDSASigner,
@@ -54,7 +54,7 @@ class Signed:
 class LogSigner:
     """Both keys of one log: Ed25519 (note type 0x01) and ML-DSA-44 (type 0x06, cosigner name = origin)."""
 
-    def __init__(self, origin: str, ed25519: Ed25519PrivateKey, mldsa: MLDSA44PrivateKey) -> None:
+    def __init__(self, origin: str, ed25519: SigningKey, mldsa: MLDSA44PrivateKey) -> None:
         self.origin = origin
         self._ed25519 = Ed25519Signer(origin, ed25519)
         self._mldsa = MLDSASigner(origin, mldsa)

@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 from ledger.core.encoding import SECONDS_PER_DAY, lp, u32, year_of
 from ledger.core.errors import GlassbookError, Malformed, RuleBroken
 from ledger.core.jose import split_jws
-from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.keys import SigningKey
 
 VERSION: Final = 0x01
 RECORD: Final = 0x01
@@ -185,7 +185,7 @@ def _signed_prefix(prefix: bytes, origin: str) -> bytes:
 
 def sign_record(
     origin: str,
-    key: Ed25519PrivateKey,
+    key: SigningKey,
     *,
     source: int,
     day: int,
@@ -199,7 +199,7 @@ def sign_record(
     return unsigned[:_RECORD_SIGNED] + key.sign(signed_message(origin, unsigned))
 
 
-def sign_coverage(origin: str, key: Ed25519PrivateKey, *, source: int, day: int, records: int) -> bytes:
+def sign_coverage(origin: str, key: SigningKey, *, source: int, day: int, records: int) -> bytes:
     """A coverage entry, 84 bytes, signed by the source's `key`; its epoch is the year of `day`."""
     unsigned = Coverage(source, year_of(day), day, records, bytes(64)).encode()
     return unsigned[:_COVERAGE_SIGNED] + key.sign(signed_message(origin, unsigned))

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ledger.core.encoding import b64url_decode, b64url_encode
 from ledger.core.errors import Malformed, RuleBroken
 from ledger.core.jose import integer, members, sign_jws, split_jws, verify_jws
-from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.keys import SigningKey
 from ledger.core.merkle import HASH_BYTES
 
 TYP: Final = "glassbook-erasure+jws"
@@ -38,9 +38,7 @@ class Erasure:
     leaves: tuple[bytes, ...]
 
 
-def sign_erasure(
-    origin: str, source: int, iat: int, leaves: Collection[bytes], key: Ed25519PrivateKey
-) -> bytes:
+def sign_erasure(origin: str, source: int, iat: int, leaves: Collection[bytes], key: SigningKey) -> bytes:
     """The JWS in ASCII; the leaf hashes may come in any order, and each once."""
     payload = {
         "origin": origin,

@@ -23,7 +23,7 @@ from typing import Any
 
 from ledger.core.encoding import b64url_decode, b64url_encode, sha256
 from ledger.core.errors import BadSignature, Malformed
-from ledger.core.keys import Ed25519PrivateKey, check_ed25519_key, verify_ed25519
+from ledger.core.keys import SigningKey, check_ed25519_key, verify_ed25519
 
 MAX_DEPTH = 32
 MAX_INTEGER = 2**53 - 1
@@ -187,7 +187,7 @@ class Jws:
     signature: bytes
 
 
-def sign_jws(payload: dict[str, Any] | bytes, typ: str, key: Ed25519PrivateKey) -> str:
+def sign_jws(payload: dict[str, Any] | bytes, typ: str, key: SigningKey) -> str:
     """Compact JWS; a payload given as bytes is signed as it is."""
     if isinstance(payload, dict):
         text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

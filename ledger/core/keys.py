@@ -15,6 +15,7 @@ version accepts, and verification then goes through OpenSSL with the missing che
 
 import secrets
 from functools import lru_cache
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -108,6 +109,19 @@ def _libsodium_is_strict() -> bool:
 
 
 _verify = _verify_libsodium if _libsodium_is_strict() else _verify_openssl
+
+
+class SigningKey(Protocol):
+    """Whatever signs with Ed25519, wherever the private key lies: in memory, or in a hardware token."""
+
+    @property
+    def public(self) -> bytes:
+        """32 bytes (RFC 8032 §5.1.5)."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes.  A key outside this process may raise GlassbookError: then nothing was signed."""
+        ...
 
 
 class Ed25519PrivateKey:

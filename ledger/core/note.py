@@ -29,6 +29,7 @@ from ledger.core.keys import (
     MLDSA44_KEY_BYTES,
     Ed25519PrivateKey,
     MLDSA44PrivateKey,
+    SigningKey,
     check_ed25519_key,
     verify_ed25519,
     verify_mldsa44,
@@ -258,7 +259,7 @@ def open_note(data: bytes, vkeys: Iterable[VerifierKey]) -> tuple[str, list[Good
 class Ed25519Signer:
     """Signs the text itself: type 0x01."""
 
-    def __init__(self, name: str, key: Ed25519PrivateKey) -> None:
+    def __init__(self, name: str, key: SigningKey) -> None:
         check_key_name(name, "signer")
         self.vkey = VerifierKey(name, ED25519, key.public)
         self._key = key

@@ -13,7 +13,7 @@ from typing import Final, Literal
 from ledger.core.encoding import b64url_decode, b64url_encode
 from ledger.core.errors import Malformed, RuleBroken
 from ledger.core.jose import integer, members, sign_jws, verify_jws
-from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.keys import SigningKey
 from ledger.core.merkle import HASH_BYTES
 
 TYP: Final = "glassbook-promise+jws"
@@ -48,7 +48,7 @@ def parse_promise(data: bytes, origin: str, ledger_key: bytes, where: str = "pro
     return Promise(origin, leaf, integer(payload["accepted"], f"{where} accepted"))
 
 
-def sign_promise(promise: Promise, key: Ed25519PrivateKey) -> bytes:
+def sign_promise(promise: Promise, key: SigningKey) -> bytes:
     """The file's bytes: what parse_promise takes."""
     payload = {
         "origin": promise.origin,
@@ -63,7 +63,7 @@ class PromiseSigner:
 
     __slots__ = ("_after", "_before", "_header", "_key")
 
-    def __init__(self, origin: str, key: Ed25519PrivateKey) -> None:
+    def __init__(self, origin: str, key: SigningKey) -> None:
         self._key = key
         leaf = bytes(HASH_BYTES)
         header, payload, _ = sign_promise(Promise(origin, leaf, 0), key).decode("ascii").split(".")

@@ -35,7 +35,7 @@ from ledger.core.jose import (
     sign_jws,
     split_jws,
 )
-from ledger.core.keys import Ed25519PrivateKey, verify_ed25519
+from ledger.core.keys import SigningKey, verify_ed25519
 
 CLAIMS: Final = ("subject", "actor", "event", "data", "purpose", "reason", "recipient")
 TYP: Final = "access-record+sd-jwt"
@@ -90,7 +90,7 @@ def issue(
     source: int,
     epoch: int,
     claims: Mapping[str, Any],
-    key: Ed25519PrivateKey,
+    key: SigningKey,
     random: Callable[[int], bytes] = secrets.token_bytes,
 ) -> str:
     """An SD-JWT with one disclosure for each of `claims`, in that order; decoys fill up to 8 digests.

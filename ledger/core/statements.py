@@ -28,7 +28,7 @@ from ledger.core.encoding import (
 from ledger.core.entries import ENTRY_LIMIT, Coverage, Record, Registry, decode_entry, entry_hash
 from ledger.core.errors import Malformed, RuleBroken
 from ledger.core.jose import integer, jwk, members, parse_jwk, sign_jws, split_jws, verify_jws
-from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.keys import SigningKey
 from ledger.core.note import ED25519, MLDSA44, VerifierKey, parse_vkey
 from ledger.core.schemes import Scheme, check_canonical, parse_schemes
 from ledger.core.sdjwt import CLAIMS
@@ -250,7 +250,7 @@ def parse_source(raw: bytes, index: int, charter: Charter) -> SourceVersion:
 
 
 def sign_charter(
-    registrar: Ed25519PrivateKey,
+    registrar: SigningKey,
     *,
     origin: str,
     ledger: bytes,
@@ -273,7 +273,7 @@ def sign_charter(
 
 
 def sign_source(
-    registrar: Ed25519PrivateKey,
+    registrar: SigningKey,
     charter: Charter,
     source: int,
     statement: Mapping[str, Any],
@@ -291,7 +291,7 @@ def sign_source(
     return raw
 
 
-def _sign(registrar: Ed25519PrivateKey, source: int, version: int, payload: dict[str, Any]) -> bytes:
+def _sign(registrar: SigningKey, source: int, version: int, payload: dict[str, Any]) -> bytes:
     raw = Registry(source, version, sign_jws(payload, TYP, registrar).encode("ascii")).encode()
     if len(raw) > ENTRY_LIMIT:
         raise Malformed("statement", f"{len(raw)} bytes as an entry; shorten it to {ENTRY_LIMIT}")

@@ -44,7 +44,7 @@ from ledger.department.sentence import printable
 from ledger.department.settings import CannotGoOn
 from ledger.department.unsealing import check_unseal, record_unsealing
 from ledger.files import read_limited, write_atomic
-from ledger.keyfiles import ask_passphrase, read_passphrase
+from ledger.keyfiles import PassphraseWanted, new_passphrase, take_token_key
 
 if TYPE_CHECKING:
     from ledger.department.sending import Sender
@@ -81,6 +81,10 @@ def init(
     unencrypted: Annotated[
         bool, typer.Option("--no-passphrase", help="Leave the keys unencrypted, mode 0600.")
     ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="PKCS11-URI", help="The key that signs lies in a PKCS#11 token (docs/keys.md)."),
+    ] = None,
 ) -> None:
     """Make keys, settings and the statement that the registrar signs."""
     with faults(folder.parent):
@@ -89,21 +93,19 @@ def init(
         system = setup.read_system(read_limited(statement, 1 << 20), str(statement))
         passphrase = _new_passphrase(passphrase_file, unencrypted)
         addresses = setup.Addresses(origin, ledger, log, policy, map_)
-        path = setup.make_home(folder, addresses, system, epochs, passphrase)
+        token_key = take_token_key(key) if key is not None else None
+        path = setup.make_home(folder, addresses, system, epochs, passphrase, token_key)
         typer.echo(f"{folder}: keys for {len(epochs)} epochs and settings are made.")
         typer.echo(f"Hand {path} to the registrar, who runs: glassbook source add DIR {path.name}")
         typer.echo(f"Put the log's policy file at {folder / policy}.")
 
 
 def _new_passphrase(path: Path | None, unencrypted: bool) -> bytes | None:
-    if path is not None:
-        return read_passphrase(path)
-    if unencrypted:
-        return None
-    passphrase = ask_passphrase("Passphrase for the new keys (empty: none): ")
-    if passphrase and ask_passphrase("The same again: ") != passphrase:
-        raise CannotGoOn("passphrase", "was not the same twice")
-    return passphrase or None
+    try:
+        return new_passphrase(path, unencrypted)
+    except PassphraseWanted as error:
+        say(str(error))
+        raise typer.Exit(2) from None
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ledger.core.encoding import b64url_encode, day_of
 from ledger.core.erasure import sign_erasure
-from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.keys import SigningKey
 from ledger.department.erasures import RULE, decide, erased, find_due, note_receipts, to_erase
 from ledger.department.outbox import Outbox
 from ledger.department.registration import Registration
@@ -41,7 +41,7 @@ class Sent:
 
 
 def send_erasures(
-    outbox: Outbox, registration: Registration, key: Ed25519PrivateKey, ledger: LedgerClient, now: int
+    outbox: Outbox, registration: Registration, key: SigningKey, ledger: LedgerClient, now: int
 ) -> Sent:
     """Ask for everything that is to be erased, once.  Raises Busy and CannotGoOn; what was answered stays answered.
 
@@ -64,7 +64,7 @@ def erase_daily(
     outbox: Outbox,
     rules: Retention,
     registration: Registration,
-    key: Ed25519PrivateKey,
+    key: SigningKey,
     ledger: LedgerClient,
     now: int,
     say: Say,

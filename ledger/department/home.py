@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from ledger.client.publiclog import Unreachable
 from ledger.client.view import View
-from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.keys import Ed25519PrivateKey, SigningKey
 from ledger.core.policy import Policy
 from ledger.department.epochkeys import destroyed_epochs
 from ledger.department.outbox import Outbox
@@ -19,9 +20,10 @@ from ledger.department.records import RecordMaker
 from ledger.department.registration import Registration, find_registration, kept_registration
 from ledger.department.settings import CannotGoOn, Settings, read_policy, read_settings
 from ledger.files import FileRefused, read_private
-from ledger.keyfiles import ask_passphrase, read_ed25519
+from ledger.keyfiles import ask_passphrase, read_ed25519, read_signing_key
 
 Say = Callable[[str], None]
+_Key = TypeVar("_Key")
 
 
 class Home:
@@ -71,15 +73,15 @@ class Home:
             return kept
         return find_registration(view, key or self.key().public, self.outbox)
 
-    def key(self) -> Ed25519PrivateKey:
-        """The key that signs records."""
-        return self._read_key(self.settings.key)
+    def key(self) -> SigningKey:
+        """The key that signs records; it may lie in a token."""
+        return self._read_key(self.settings.key, read_signing_key)
 
     def seeds(self) -> dict[int, Ed25519PrivateKey]:
         """The VRF keys by epoch, each a 32-byte secret in an Ed25519 key file (RFC 9381 §5.5 takes the same)."""
         gone = destroyed_epochs(self.settings.home)
         return {
-            epoch: self._read_key(path)
+            epoch: self._read_key(path, read_ed25519)
             for epoch, path in sorted(self.settings.vrf.items())
             if epoch not in gone
         }
@@ -110,13 +112,13 @@ class Home:
     def maker(self, registration: Registration) -> RecordMaker:
         return RecordMaker(registration, self.key(), self.seeds())
 
-    def _read_key(self, path: Path) -> Ed25519PrivateKey:
+    def _read_key(self, path: Path, read: Callable[[Path, bytes | None], _Key]) -> _Key:
         try:
             encrypted = b"ENCRYPTED" in read_private(path)
             if encrypted and self._passphrase is None:
                 # Asked for once: the keys of one department are made under one passphrase.
                 self._passphrase = ask_passphrase(f"Passphrase of {path}: ")
-            return read_ed25519(path, self._passphrase if encrypted else None)
+            return read(path, self._passphrase if encrypted else None)
         except FileNotFoundError:
             raise CannotGoOn(str(path), "this key file is not there; department.toml names it") from None
         except FileRefused as error:

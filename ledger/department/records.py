@@ -14,7 +14,7 @@ from typing import Any, Final
 from ledger.core.encoding import year_of
 from ledger.core.entries import Record, check_time, decode_entry, sign_record
 from ledger.core.errors import GlassbookError
-from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.keys import Ed25519PrivateKey, SigningKey
 from ledger.core.merkle import leaf_hash
 from ledger.core.schemes import check_canonical
 from ledger.core.sdjwt import CLAIMS, DIGESTS, SALT_BYTES, commitment, issue
@@ -55,7 +55,7 @@ class RecordMaker:
     def __init__(
         self,
         registration: Registration,
-        key: Ed25519PrivateKey,
+        key: SigningKey,
         seeds: Mapping[int, Ed25519PrivateKey],
         random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:

@@ -33,7 +33,7 @@ from typing import Any
 from ledger.core.encoding import b64url_encode, parse_date, parse_decimal
 from ledger.core.errors import Malformed
 from ledger.core.jose import jwk
-from ledger.core.keys import Ed25519PrivateKey, format_private_key
+from ledger.core.keys import Ed25519PrivateKey, SigningKey, format_private_key
 from ledger.core.texts import check_iris, check_language_map, check_url
 from ledger.department.settings import FILE, CannotGoOn
 from ledger.department.strict_toml import Table, parse_toml
@@ -107,9 +107,16 @@ def _activities(table: Table) -> dict[str, Any]:
 
 
 def make_home(
-    home: Path, addresses: Addresses, system: dict[str, Any], epochs: list[int], passphrase: bytes | None
+    home: Path,
+    addresses: Addresses,
+    system: dict[str, Any],
+    epochs: list[int],
+    passphrase: bytes | None,
+    token_key: tuple[SigningKey, bytes] | None = None,
 ) -> Path:
     """Make keys, `department.toml` and `statement.json` in `home`; returns the statement's path.
+
+    `token_key` is a source's key in a PKCS#11 token and what its file holds (`ledger.keyfiles.take_token_key`).
 
     Raises CannotGoOn when the folder holds a department already: keys are never overwritten.
     """
@@ -118,8 +125,13 @@ def make_home(
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
     (home / "keys").mkdir(mode=0o700)
-    key = Ed25519PrivateKey.generate()
-    write_atomic(home / "keys" / "source.key", format_private_key(key, passphrase), 0o600)
+    key: SigningKey
+    if token_key is None:
+        key = made = Ed25519PrivateKey.generate()
+        content = format_private_key(made, passphrase)
+    else:
+        key, content = token_key
+    write_atomic(home / "keys" / "source.key", content, 0o600)
     statement = system | {"key": jwk(key.public), "vrf": make_vrf_keys(home, epochs, passphrase)}
     write_atomic(home / FILE, _settings_text(addresses, epochs).encode(), 0o600)
     return write_statement(home, statement)

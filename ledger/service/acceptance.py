@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ledger.core.entries import REGISTRY, Coverage
-from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.keys import SigningKey
 from ledger.core.policy import CLOCK_TOLERANCE_S
 from ledger.core.registry import Register
 from ledger.service.body import MAX_ENTRIES, Submission
@@ -127,7 +127,7 @@ class Acceptance:
                 return outcomes
             await loop.run_in_executor(self._checkers, self.refresh)
 
-    async def promise(self, key: Ed25519PrivateKey, asked: Sequence[ToPromise]) -> list[bytes]:
+    async def promise(self, key: SigningKey, asked: Sequence[ToPromise]) -> list[bytes]:
         """The promises of entries that are accepted, in order."""
         return await asyncio.get_running_loop().run_in_executor(
             self._checkers, self._signatures.promise, self._view.origin, key, asked

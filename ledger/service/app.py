@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ledger.core.encoding import b64url_encode
-from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.keys import SigningKey
 from ledger.core.policy import CLOCK_TOLERANCE_S
 from ledger.keyfiles import LEDGER
 from ledger.service import openapi
@@ -41,6 +41,7 @@ from ledger.service.receipts import TIMEOUT_S, Receipts
 from ledger.service.signatures import ToPromise
 from ledger.settings import Settings
 from ledger.store import Store, StoreBusy, inbox, log, publication, witnesses
+from ledger.tokenkeys import TokenUnavailable
 
 _log = structlog.get_logger("ledger.service")
 _ACCEPTED = b'{"status":"accepted","promise":"%b"}'  # a compact JWS needs no escapes
@@ -52,7 +53,7 @@ def create_app(
     store: Store,
     *,
     clock: Callable[[], float] = time.time,
-    key: Ed25519PrivateKey | None,
+    key: SigningKey | None,
     publisher: httpx.AsyncBaseTransport | None = None,
 ) -> FastAPI:
     """The ledger's application over an open store.
@@ -93,7 +94,12 @@ def create_app(
                 waited = await wait_published(outcomes, published, receipts, settings.wait_s)
         # Only now, as what is promised is durable.
         owed = _owed(outcomes, waited)
-        promises = await acceptance.promise(signer, owed)
+        try:
+            promises = await acceptance.promise(signer, owed)
+        except TokenUnavailable as error:
+            # What was accepted stays so: handed in again, it gets its promise.
+            _log.error("promises cannot be signed", why=str(error))
+            raise busy("the key that signs promises is not at hand; send this again later", 10) from None
         promise_of = {leaf: promise for (leaf, _), promise in zip(owed, promises, strict=True)}
         answer = await asyncio.to_thread(_format_results, outcomes, waited, promise_of, lines)
         metrics.seconds.observe(time.perf_counter() - begun)
@@ -137,7 +143,7 @@ def create_app(
     async def healthz() -> Response:
         return _json({"status": "ok"}, 200)
 
-    def key_at_hand() -> Ed25519PrivateKey:
+    def key_at_hand() -> SigningKey:
         if key is None:
             where = settings.keys / LEDGER
             raise busy(f"the key that signs promises is missing: put {where} in place, and start again", 60)

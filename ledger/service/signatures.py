@@ -25,7 +25,7 @@ from struct import Struct
 from typing import BinaryIO
 
 from ledger.core.encoding import Reader, lp
-from ledger.core.keys import Ed25519PrivateKey, verify_ed25519
+from ledger.core.keys import Ed25519PrivateKey, SigningKey, verify_ed25519
 from ledger.core.promise import PromiseSigner
 
 Job = tuple[bytes, bytes, bytes]
@@ -64,8 +64,11 @@ class Signatures:
             return verify_here(jobs)
         return found
 
-    def promise(self, origin: str, key: Ed25519PrivateKey, asked: Sequence[ToPromise]) -> list[bytes]:
-        """The promises of these, in order."""
+    def promise(self, origin: str, key: SigningKey, asked: Sequence[ToPromise]) -> list[bytes]:
+        """The promises of these, in order.  A key in a token signs here: only its own process is logged in."""
+        if not isinstance(key, Ed25519PrivateKey):
+            own = PromiseSigner(origin, key)
+            return [own.sign(leaf, accepted) for leaf, accepted in asked]
         if len(asked) >= FEW:
             items = b"".join([_PROMISE.pack(leaf, accepted) for leaf, accepted in asked])
             found = self._ask(_MAKE + key.seed + lp(origin.encode()) + items, None).split(b"\n")
