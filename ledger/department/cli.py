@@ -201,7 +201,7 @@ def run(
     from ledger.department.sending import run as run_sender
 
     stopping: list[int] = []
-    with faults(folder), Home(folder, passphrase_of(passphrase_file)) as home, home.holding_keys():
+    with faults(folder), Home(folder, passphrase_of(passphrase_file)) as home:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _: stopping.append(received))
         last: list[str] = []

@@ -113,8 +113,8 @@ def erase_epoch(
             )
             return
         if epochkeys.is_unfinished(home.settings.home, epoch):
-            with home.holding_keys(alone=True):
-                typer.echo("\n".join(finish_epoch(home, epoch, now)))
+            home.hold_keys(alone=True)
+            typer.echo("\n".join(finish_epoch(home, epoch, now)))
             return
         registration = home.registration(now, say)
         if day is not None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,9 +36,13 @@ class Home:
         self.outbox = Outbox(self.settings.outbox)
         self._passphrase = passphrase
         self._policy: Policy | None = None
+        self._lock: int | None = None
 
     def close(self) -> None:
         self.outbox.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def __enter__(self) -> Home:
         return self
@@ -79,6 +82,7 @@ class Home:
 
     def seeds(self) -> dict[int, Ed25519PrivateKey]:
         """The VRF keys by epoch, each a 32-byte secret in an Ed25519 key file (RFC 9381 §5.5 takes the same)."""
+        self.hold_keys()
         gone = destroyed_epochs(self.settings.home)
         return {
             epoch: self._read_key(path, read_ed25519)
@@ -86,28 +90,22 @@ class Home:
             if epoch not in gone
         }
 
-    @contextmanager
-    def holding_keys(self, alone: bool = False) -> Iterator[None]:
-        """Keys are held in memory for long (a running agent), or none may be (`alone`: one is destroyed).
+    def hold_keys(self, alone: bool = False) -> None:
+        """Until this is closed, VRF keys are in its memory; `alone`: in no other's, as one is to be destroyed.
 
-        Raises CannotGoOn when the one is wanted while the other goes on.  It ends with the process.
+        Raises CannotGoOn when the one is wanted while the other goes on.  It ends with the process, however that ends.
         """
-        path = self.settings.home / "keys.lock"
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if self._lock is None:
+            path = self.settings.home / "keys.lock"
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if alone:
-                    what = (
-                        "an agent runs, and has the keys in its memory; stop glassbook department run first"
-                    )
-                else:
-                    what = "a key is being destroyed at this moment; start again when that is done"
-                raise CannotGoOn(str(self.settings.home), what) from None
-            yield
-        finally:
-            os.close(handle)
+            fcntl.flock(self._lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if alone:
+                what = "another program has the keys in its memory; stop glassbook department run, and what records"
+            else:
+                what = "a key is being destroyed at this moment; start again when that is done"
+            raise CannotGoOn(str(self.settings.home), what) from None
 
     def maker(self, registration: Registration) -> RecordMaker:
         return RecordMaker(registration, self.key(), self.seeds())
