@@ -18,6 +18,17 @@ from smalldepartment import SmallDepartment
 from ledger.department.client import AccessMiddleware, AccessRecorder, AccessRoute, Visit
 
 
+def settled(small: SmallDepartment, count: int) -> list[dict[str, Any]]:
+    """The claims in the outbox once all have their outcome, which is told after the answer."""
+    deadline = time.monotonic() + 10
+    while True:
+        found = claims_in_outbox(small)
+        if len(found) == count and all(claims["event"]["outcome"] != "not stated" for claims in found):
+            return found
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 async def whoever_is_logged_in(visit: Visit) -> dict[str, Any]:
     return {"id": visit.header("X-Official") or "unknown", "role": "caseworker"}
 
@@ -88,7 +99,7 @@ def test_the_record_is_there_before_the_application_answers(
     small: SmallDepartment, web: httpx.Client
 ) -> None:
     assert web.get("/cases/anna").json() == {"recorded": 1}
-    (claims,) = claims_in_outbox(small)
+    (claims,) = settled(small, 1)
     assert claims["subject"] == "id:anna"
     assert claims["actor"] == {"id": "u77", "role": "caseworker", "automated": False}
     assert claims["event"]["outcome"] == "success"
@@ -99,7 +110,7 @@ def test_the_record_is_there_before_the_application_answers(
 def test_an_answer_that_refuses_or_breaks_is_a_failure(small: SmallDepartment, web: httpx.Client) -> None:
     assert web.get("/cases/nobody").status_code == 404
     assert web.post("/broken/anna").status_code == 500
-    assert [claims["event"]["outcome"] for claims in claims_in_outbox(small)] == ["failure", "failure"]
+    assert [claims["event"]["outcome"] for claims in settled(small, 2)] == ["failure", "failure"]
 
 
 def test_a_search_records_everybody_it_shows_and_nobody_when_it_shows_none(
