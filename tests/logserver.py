@@ -24,6 +24,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -166,7 +167,12 @@ def huge_header(handler: Handler) -> None:
 
 def gzip_bomb(handler: Handler) -> None:
     """64 MiB of zeros in 64 KiB."""
-    handler.send(gzip.compress(bytes(64 << 20)), Content_Encoding="gzip")
+    handler.send(_bomb(), Content_Encoding="gzip")
+
+
+@cache
+def _bomb() -> bytes:
+    return gzip.compress(bytes(64 << 20))
 
 
 def cut_gzip(handler: Handler) -> None:

@@ -98,6 +98,7 @@ def _advance(
         log, replay, checkpoint, jobs=jobs, save=save, progress=progress, stop=stop, signed_from=found.since
     )
     found.summary, found.of_copy = advanced.summary, advanced.of_copy
+    found.copy_left_out = advanced.copy_left_out
     told = [violation for violation in replay.violations if violation.index >= found.since]
     if not whole:
         # Only a checkpoint ends in an index root, and there is none of this size.
@@ -236,19 +237,20 @@ def _outcome(found: Audit) -> Outcome:
         path = collector.write(violation)
         if path is not None:
             found.evidence[violation] = path
-    first, count = violations[0], len(violations)
+    first, count = violations[0], len(violations) + found.left_out
     if found.of_log:
         first = found.of_log[0]
         message = f"{count} violation{'s' * (count != 1)}, the first at entry {first.index}: {first.detail}"
     else:
         message = (
-            f"this copy is not the log that was signed: {count} false file{'s' * (count != 1)} or entries,"
-            f" the first at entry {first.index}: {first.detail}"
+            f"this copy is not the log that was signed: {count} {'thing is' if count == 1 else 'things are'} false"
+            f" in it, the first at entry {first.index}: {first.detail}"
         )
     error = RuleBroken(
         f"log {found.view.opened.checkpoint.origin}", message,
         checkpoint=found.view.note,
         violations=[_listed(found, violation) for violation in violations],
+        violations_left_out=found.left_out,
     )  # fmt: skip
     path = write_refutation("audit", error, {"log": found.view.log.where})
     lines = audit_lines(found)

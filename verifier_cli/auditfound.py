@@ -26,6 +26,7 @@ class Audit:
     passing: bool = False
     of_log: list[Violation] = field(default_factory=list)
     of_copy: list[Violation] = field(default_factory=list)
+    copy_left_out: int = 0
     summary: Summary | None = None
     by_clock: bool = False
     finished: bool = False
@@ -36,6 +37,11 @@ class Audit:
     def violations(self) -> list[Violation]:
         """All of them, in the order of the entries."""
         return sorted(self.of_log + self.of_copy)
+
+    @property
+    def left_out(self) -> int:
+        """Violations that are only counted, being too many to keep."""
+        return self.replay.left_out + self.copy_left_out
 
     @property
     def warnings(self) -> list[str]:

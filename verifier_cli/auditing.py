@@ -69,6 +69,8 @@ class Advanced:
     size: int
     of_log: list[Violation] = field(default_factory=list)
     of_copy: list[Violation] = field(default_factory=list)
+    copy_left_out: int = 0
+    """Of `of_copy`, those that are only counted, being too many."""
     summary: Summary | None = None
 
     @property
@@ -258,7 +260,7 @@ class _Run:
                 found.summary = summary
         self.save()
         found.of_log = sorted(self.replay.violations[self._known :])
-        found.of_copy = self._tree.false
+        found.of_copy, found.copy_left_out = self._tree.false, self._tree.untold
         if self.lost is not None:
             found.of_copy.append(self._lost_there(self.lost))
         found.of_copy.sort()

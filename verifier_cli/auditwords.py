@@ -59,6 +59,7 @@ def audit_result(found: Audit) -> dict[str, Any]:
             }
             for violation in found.violations
         ],
+        "violations_left_out": found.left_out,
         "counts": counts,
         "sources": [_source(found, source) for source in found.replay.register.sources],
     }
@@ -116,6 +117,8 @@ def audit_lines(found: Audit) -> list[Line]:
             lines.append(Line(f"evidence: {found.evidence[violation]}", "quiet", 2))
     if len(found.violations) > LISTED:
         lines.append(Line(f"and {len(found.violations) - LISTED} more, in the evidence file", "bad"))
+    if found.left_out:
+        lines.append(Line(f"and {found.left_out} more, which were only counted, being too many", "bad"))
     if found.kept is not None and not found.passing:
         lines.append(Line(f"Kept in {found.kept}: the next audit goes on from here.", "quiet"))
     return [*lines, Line(LIMITS, "quiet"), Line()]

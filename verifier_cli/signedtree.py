@@ -66,6 +66,8 @@ class SignedTree:
         self.size = checkpoint.size
         self._root = checkpoint.root
         self.false: list[Violation] = []
+        self.untold = 0
+        """False files and entries beyond the first `FALSE_TOLD`, which are only counted."""
         self._named: set[tuple[int, int]] = set()
         self._edge: dict[int, bytes] | None = None  # level → true hashes of its partial tile
         self._kept: dict[int, tuple[int, bytes]] = {}  # level → the last full tile found true
@@ -235,6 +237,8 @@ class SignedTree:
     def _tell(self, index: int, kind: str, what: str) -> None:
         if len(self.false) < FALSE_TOLD:
             self.false.append(Violation(index, kind, "§6", what))
+        else:
+            self.untold += 1
 
     def _salvaged(self, n: int, data: bytes | None, true: bytes) -> list[bytes | None]:
         """The entries of a bundle that is not the tree's, as far as they are; names those that are not."""

@@ -18,6 +18,9 @@ from logfactory import DAY, LogFactory
 from logserver import Handler, LogServer
 from ran import Run
 
+from ledger.core import replay
+from ledger.core.tiles import encode_bundle
+from verifier_cli import signedtree
 from verifier_cli.auditprogress import LARGE, AuditProgress
 
 
@@ -93,6 +96,32 @@ def test_only_so_many_violations_get_a_file_and_all_are_listed(
     assert (ran.exit, len(listed)) == (1, 30)
     assert sum(one["evidence"] is not None for one in listed) == 20
     assert len(list(files.glob("violation-*.json"))) == 20
+
+
+def test_violations_and_false_entries_that_are_too_many_to_tell_are_counted(
+    run: Run, files: Path, log: LogFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(30):
+        log.append(b"\x01\x09")
+    log.publish(files / "public")
+    monkeypatch.setattr(replay, "VIOLATIONS", 11)
+    ran = _audit(run, "--log", "public")
+    result = ran.json["result"]
+    assert (ran.exit, len(result["violations"]), result["violations_left_out"]) == (1, 11, 19)
+    assert ran.json["message"].startswith("30 violations, ")
+    assert json.loads(Path(ran.json["evidence_file"]).read_bytes())["evidence"]["violations_left_out"] == 19
+    assert (
+        "and 19 more, which were only counted"
+        in run("audit", "--policy", "policy.txt", "--log", "public").out
+    )
+    monkeypatch.setattr(signedtree, "FALSE_TOLD", 3)
+    first = log.size // 256 * 256
+    bundle = next((files / "public/tile/entries").glob(f"*.p/{log.size - first}"))
+    bundle.write_bytes(encode_bundle([b"another"] * (log.size - first)))
+    ran = _audit(run, "--log", "public")
+    assert ran.json["result"]["violations_left_out"] == log.size - first - 3
+    false = f"{log.size - first} things are false in it, the first at entry {first}: "
+    assert false in ran.json["message"]
 
 
 def test_a_log_that_does_not_begin_with_what_was_audited_is_refuted(

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import logserver
 import pytest
+import tenacity
 from logfactory import DAY, LogFactory
 from logserver import LogServer
 from ran import Ran, Run
 
+from ledger.client import bounded
 from ledger.client.urllog import UrlLog
 
 READERS = ("audit", "mine", "consistency")
@@ -35,8 +37,10 @@ def log() -> LogFactory:
 
 @pytest.fixture
 def server(log: LogFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LogServer]:
-    """The log, remembered as it was before it grew and misbehaved; nobody waits longer than two seconds for it."""
-    monkeypatch.setattr(UrlLog.__init__, "__kwdefaults__", {"answer_seconds": 2.0})
+    """The log, remembered as it was before it grew and misbehaved; nobody waits longer than a second for it."""
+    monkeypatch.setattr(UrlLog.__init__, "__kwdefaults__", {"answer_seconds": 1.0})
+    monkeypatch.setattr(bounded, "_backing_off", tenacity.wait_fixed(0.02))
+    monkeypatch.setattr(bounded, "JITTER", 0.02)
     (tmp_path / "policy.txt").write_text(log.policy_text())
     (tmp_path / "me.keys.json").write_bytes(log.keys_file("nhs:9434765919"))
     with LogServer(log) as server:
