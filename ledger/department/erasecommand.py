@@ -196,9 +196,8 @@ def ask_to_destroy(home: Home, registration: Registration, epoch: int, now: int)
 
 def destroy_epoch(home: Home, registration: Registration, epoch: int, code: str, now: int) -> list[str]:
     """The second step.  Raises CannotGoOn when something is in the way; then nothing was destroyed."""
-    home.hold_keys(alone=True)
     _key_file(home, registration, epoch)
-    home.hold_keys(alone=True)  # reading the key has let others at the lock again
+    home.hold_keys(alone=True)
     epochkeys.confirm(home.settings.home, epoch, registration.versions, home.outbox, code, now)
     return finish_epoch(home, epoch, now)
 
