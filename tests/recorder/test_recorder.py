@@ -114,6 +114,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"subject": []}, "subject: nobody"),
     ({"subject": [5]}, "subject: must be text"),
     ({"activity": "1"}, "activity: must be the number"),
+    ({"seal": "next month"}, "seal: must be a month"),
+    ({"seal": 5}, "seal: must be a month"),
 ]
 
 
@@ -136,6 +138,7 @@ def test_slips_are_refused_by_name_before_anything_happens(
         ({"event": {"at": "2031-01-01T00:00:00Z"}}, "access", "epoch"),
         ({"event": {"at": "2026-12-01T00:00:00Z"}}, "access", "future"),
         ({"reason": "x" * 70_000}, "access", "shorten"),
+        ({"seal": "2026-12"}, "access", "seal"),
     ],
 )
 def test_what_the_register_does_not_allow_keeps_the_block_from_running(
@@ -202,6 +205,19 @@ def test_tasks_of_one_loop_record_at_once(small: SmallDepartment, access: Access
     outcomes = {claims["actor"]["id"]: claims["event"]["outcome"] for claims in claims_in_outbox(small)}
     assert len(outcomes) == 21
     assert {actor for actor, outcome in outcomes.items() if outcome != "success"} == {"u5", "u99"}
+
+
+def test_a_sealed_access_goes_into_a_stream_of_its_own(
+    small: SmallDepartment, access: AccessRecorder
+) -> None:
+    small.log.change_source(small.source, seal_months=12)
+    small.ledger.publish()
+    with access.record(subject="id:anna", activity=1, seal="2026-12"):
+        pass
+    with access.record(subject="id:anna", activity=1):
+        pass
+    with small.home() as home:
+        assert [(s.seal, s.given) for s in home.outbox.streams()] == [(56 * 12 + 11, 1), (0, 1)]
 
 
 def test_threads_share_a_recorder(small: SmallDepartment, access: AccessRecorder) -> None:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ from ledger.department.client.claims import AccessRefused, Claim, NotRecorded, m
 from ledger.department.home import Home
 from ledger.department.outbox import Outbox, Prepared
 from ledger.department.recording import Desk, Recording, Result
+from ledger.department.sealing import parse_seal
 from ledger.department.settings import read_settings
 from ledger.files import FileRefused
 from ledger.keyfiles import read_passphrase
@@ -88,15 +90,22 @@ class AccessRecorder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def record(self, *, subject: str | Iterable[str], activity: int, **claims: Claim) -> Entry:
+    def record(
+        self, *, subject: str | Iterable[str], activity: int, seal: str | None = None, **claims: Claim
+    ) -> Entry:
         """An access to the data of `subject` (`scheme:value`, or several), to be entered by `with` or `async with`.
 
         `claims`: `actor`, `reason`, `data`, `event`, `recipient`, each as text or with its members (docs/formats.md
-        §3).  Raises AccessRefused for what is unknown or of the wrong kind; entering raises AccessRefused for what the
+        §3).  `seal` is the month until which the person is not told, `2027-03`.
+
+        Raises AccessRefused for what is unknown or of the wrong kind; entering raises AccessRefused for what the
         register does not allow, and NotRecorded when it cannot be made durable.  Then nothing is recorded.
         """
         now = datetime.fromtimestamp(self._clock(), UTC)
         accesses = make_accesses(subject, activity, self._defaults | claims, now)
+        if seal is not None:
+            month = _month(seal)
+            accesses = tuple(replace(access, seal=month) for access in accesses)
         return Entry(self, accesses)
 
     def _opened(self) -> Recording:
@@ -210,6 +219,13 @@ class Entry:
             failed: Future[None] = Future()
             failed.set_exception(error)
             return failed
+
+
+def _month(seal: str) -> int:
+    try:
+        return parse_seal(seal)
+    except (GlassbookError, TypeError):
+        raise AccessRefused("seal", "must be a month, for instance 2027-03") from None
 
 
 def _recorded(result: Result) -> Outcome:
