@@ -30,6 +30,8 @@ ANSWER_S: Final = 5.0
 ANSWER_BYTES: Final = 256 << 10
 KEYS: Final = 100
 RSA_BITS: Final = 2048
+_MODULUS: Final = 342
+"""Characters of base64url that so many bits take; joserfc warns of fewer wherever warnings go."""
 
 DISCOVERY: Final = "/.well-known/openid-configuration"
 
@@ -77,11 +79,11 @@ class Provider:
 
         Raises UnknownKey, and ProviderDown when only the provider could tell and does not.
         """
-        seen = self._fetched
+        seen = before = self._fetched
         if seen is None or self._clock() - seen.at > FRESH_S:
             seen = self._fetch(seen)
         found = _choose(seen.keys, kid, algorithm)
-        if found is None:
+        if found is None and seen is before:
             seen = self._fetch(seen, needed=True)
             found = _choose(seen.keys, kid, algorithm)
         if found is None:
@@ -149,6 +151,8 @@ def _read_key(item: Any) -> Key | None:
     if not isinstance(item, dict) or item.get("kty") not in ("RSA", "EC", "OKP") or "d" in item:
         return None
     if item.get("use", "sig") != "sig" or "verify" not in item.get("key_ops", ["verify"]):
+        return None
+    if item["kty"] == "RSA" and len(str(item.get("n"))) < _MODULUS:
         return None
     if not isinstance(item.get("kid", ""), str) or not isinstance(item.get("alg", ""), str):
         return None
