@@ -23,9 +23,16 @@ from ledger.core.checkpoint import Checkpoint
 from ledger.core.errors import GlassbookError, Malformed, Refuted
 from ledger.core.evidence import check_log_keys
 from ledger.core.merkle import check_consistency
-from ledger.core.note import format_note
+from ledger.core.note import format_note, parse_note
 from ledger.core.statements import Charter
-from verifier_cli.submission import SIZE_TYPE, Answer, Submission, parse_submission, signed_by_log
+from verifier_cli.submission import (
+    SIZE_TYPE,
+    Answer,
+    Submission,
+    parse_head,
+    parse_submission,
+    signed_by_log,
+)
 from verifier_cli.witnessfile import Seen, WitnessFile
 
 VIOLATION = "violation"
@@ -45,6 +52,12 @@ class Request:
     @property
     def checkpoint(self) -> Checkpoint:
         return self.submission.checkpoint
+
+    @classmethod
+    def kept(cls, note: bytes) -> Request:
+        """That which a checkpoint came with which was examined and kept: to audit up to it, not to be cosigned."""
+        taken = parse_note(note)
+        return cls(Submission(0, [], parse_head(taken.text), taken), note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +99,7 @@ def examine(
     if submission.old > checkpoint.size:
         return Answer(400, f"old size {submission.old} is above the checkpoint's {checkpoint.size}\n")
     request = Request(submission, note)
-    answer = judge(request, file.seen(checkpoint.origin), now) or _condemned(file, checkpoint.origin)
+    answer = judge(request, file.seen(checkpoint.origin), now) or condemned(file, checkpoint.origin)
     if answer is None:
         return request
     refused(request)
@@ -111,7 +124,7 @@ def cosign(file: WitnessFile, request: Request, now: int, audited: Audited | Non
         if now < audited.newest:
             return Answer(503, CLOCK_BACK, retry_after=1)
     with file.replacing(checkpoint.origin) as (seen, put):
-        refusal = judge(request, seen, now) or _condemned(file, checkpoint.origin)
+        refusal = judge(request, seen, now) or condemned(file, checkpoint.origin)
         if refusal:
             return refusal
         put(Seen(checkpoint.size, checkpoint.root, now, request.note))
@@ -144,7 +157,7 @@ def forked(checkpoint: Checkpoint, seen: Seen) -> bool:
     return checkpoint.size == seen.size > 0 and checkpoint.root != seen.root
 
 
-def _condemned(file: WitnessFile, origin: str) -> Answer | None:
+def condemned(file: WitnessFile, origin: str) -> Answer | None:
     """The lasting refusal of a log that was found to break a rule."""
     for alarm in file.alarms(origin):
         if alarm.kind == VIOLATION:

@@ -36,6 +36,7 @@ from verifier_cli.submission import Answer
 from verifier_cli.witnessalarms import Alarms, say
 from verifier_cli.witnessevidence import fork_between, keep_fork, keep_violations
 from verifier_cli.witnessfile import Asked, WitnessFile
+from verifier_cli.witnesswords import clock_words
 
 AHEAD = "ahead"
 CLOCK = "clock"
@@ -130,7 +131,7 @@ class Follower:
         replay = self._replay = self._replay or self._load(asked, checkpoint.size)
         now = int(self._clock())
         if now < replay.newest:
-            raise _Refused(Answer(503, CLOCK_BACK, retry_after=1), CLOCK, CLOCK_BACK.rstrip())
+            raise _Refused(Answer(503, CLOCK_BACK, retry_after=1), CLOCK, clock_words(replay.newest))
         if replay.violations:
             return self._condemn(request, replay.violations)
         if replay.size > checkpoint.size:

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ledger.files import FileRefused
-from verifier_cli.cosigning import CLOCK_BACK, FORK, Request, cosign, examine, forked
+from verifier_cli.cosigning import CLOCK_BACK, FORK, Request, condemned, cosign, examine, forked
 from verifier_cli.following import CLOCK, UNSAVED
 from verifier_cli.slowclients import bounded_protocol
 from verifier_cli.submission import MAX_BODY, TEXT_TYPE, Answer
@@ -32,7 +32,7 @@ from verifier_cli.witnessalarms import AGAIN_SECONDS, Alarms, say
 from verifier_cli.witnessaudit import Audits
 from verifier_cli.witnessevidence import fork_between, keep_fork
 from verifier_cli.witnessfile import WitnessFile
-from verifier_cli.witnesswords import health_words, key_words
+from verifier_cli.witnesswords import clock_words, health_words, key_words
 
 if TYPE_CHECKING:
     import uvicorn
@@ -90,13 +90,22 @@ class WitnessService:
             audit = self.audits.of(examined.checkpoint.origin)
             future = audit.ask(examined)
             await asyncio.wait({asyncio.wrap_future(future)}, timeout=AUDIT_SECONDS)
-            finding = future.result() if future.done() else audit.leave(future)
+            if not future.done():
+                behind = audit.leave(future)
+                await run_in_threadpool(self._remember, examined)
+                return behind
+            finding = future.result()
             if isinstance(finding, Answer):
                 return finding
             audited = finding
         return await run_in_threadpool(
             lambda: self._told(examined, cosign(self.file, examined, int(self._clock()), audited))
         )
+
+    def _remember(self, request: Request) -> None:
+        """What is not audited yet: so that it is, even if this process ends and the log does not come again."""
+        checkpoint = request.checkpoint
+        self.file.set_wanted(checkpoint.origin, checkpoint.size, request.note)
 
     def _examine(self, body: bytes) -> Answer | Request:
         refused: list[Request] = []
@@ -111,7 +120,7 @@ class WitnessService:
         if answer.status == 200:
             self.alarms.end(origin, (CLOCK, UNSAVED))
         elif answer.body == CLOCK_BACK:
-            self.alarms.raise_(origin, CLOCK, CLOCK_BACK.rstrip())
+            self.alarms.raise_(origin, CLOCK, clock_words(self.file.seen(origin).cosigned))
         elif answer.status in (409, 422) and forked(request.checkpoint, seen := self.file.seen(origin)):
             fork = fork_between(None, seen.note, request.note)
             if fork is not None and self.alarms.due(origin, FORK, fork.what):
@@ -120,6 +129,9 @@ class WitnessService:
             # Perhaps a fork, perhaps only a wrong proof: the log signed it, so it may be needed one day.
             self._say_again = time.monotonic() + AGAIN_SECONDS
             say(f"refused (422): {answer.body.rstrip()}; the checkpoint sent:\n{request.note.decode()}")
+            if self.audits is not None and condemned(self.file, origin) is None:
+                # An auditor can find out which of the two: from the log's own files.
+                self.audits.of(origin).ask(request)
         return answer
 
 
@@ -203,6 +215,8 @@ def serve(file: WitnessFile, listen: tuple[str, int], jobs: int = 1, webhooks: S
 
         alarms = Alarms(file, tell=tell)
         audits = Audits(file, alarms, jobs) if file.auditor else None
+        if audits is not None:
+            audits.resume()
         config = uvicorn.Config(
             witness_app(file, service=WitnessService(file, alarms=alarms, audits=audits)),
             http=bounded_protocol(),

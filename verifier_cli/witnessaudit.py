@@ -14,7 +14,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 
 from verifier_cli.auditing import Stopped
-from verifier_cli.cosigning import Audited, Request
+from verifier_cli.cosigning import Audited, Request, condemned
 from verifier_cli.following import Finding, Follower
 from verifier_cli.submission import Answer
 from verifier_cli.witnessalarms import Alarms
@@ -46,6 +46,17 @@ class Audits:
                 file, alarms, jobs, clock = self._with
                 self._logs[origin] = LogAudit(Follower(file, origin, alarms, jobs, clock))
             return self._logs[origin]
+
+    def resume(self) -> None:
+        """Go on with what a log was told to come again for, before anybody asks."""
+        file = self._with[0]
+        for origin in file.origins():
+            note = file.wanted(origin)
+            if note is None or condemned(file, origin) is not None:
+                continue
+            request = Request.kept(note)
+            if request.checkpoint.size > file.seen(origin).size:
+                self.of(origin).ask(request)
 
     def stop(self, seconds: float) -> bool:
         """Have all of them save what they have and end; whether they did in that time.

@@ -6,6 +6,7 @@
     places    where an auditor reads each log
     seen      of each log the last checkpoint cosigned
     asked     of each log the checkpoint that an auditor's unfinished work leads to
+    wanted    of each log the newest checkpoint that an auditor could not cosign at once
     alarms    what its operator has to look at
     audit_…   how far an auditor is (auditfile.py)
 
@@ -44,7 +45,7 @@ Signer = CosignatureSigner | MLDSASigner
 BUSY_SECONDS = 30
 """How long a transaction waits for another one's end."""
 
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = """
 CREATE TABLE witness (id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL, auditor INTEGER NOT NULL);
 CREATE TABLE keys (kind INTEGER PRIMARY KEY, seed BLOB NOT NULL);
@@ -53,6 +54,7 @@ CREATE TABLE places (origin TEXT, position INTEGER, place TEXT NOT NULL, PRIMARY
 CREATE TABLE seen (origin TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL, cosigned INTEGER NOT NULL,
  note BLOB NOT NULL);
 CREATE TABLE asked (origin TEXT PRIMARY KEY, size INTEGER NOT NULL, note BLOB NOT NULL, at INTEGER NOT NULL);
+CREATE TABLE wanted (origin TEXT PRIMARY KEY, size INTEGER NOT NULL, note BLOB NOT NULL);
 CREATE TABLE alarms (origin TEXT, kind TEXT, first INTEGER NOT NULL, last INTEGER NOT NULL, text TEXT NOT NULL,
  evidence TEXT, ended INTEGER, PRIMARY KEY (origin, kind));
 """
@@ -238,6 +240,20 @@ class WitnessFile:
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?)", (origin, asked.size, asked.note, asked.at)
+            )
+
+    def wanted(self, origin: str) -> bytes | None:
+        """The newest checkpoint, with the log's signatures, for which an auditor told this log to come again."""
+        rows = self._rows("SELECT note FROM wanted WHERE origin = ?", (origin,))
+        return bytes(rows[0][0]) if rows else None
+
+    def set_wanted(self, origin: str, size: int, note: bytes) -> None:
+        """Remember it, unless a larger one is remembered: after a restart the audit goes on to there by itself."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO wanted VALUES (?, ?, ?) ON CONFLICT (origin) DO UPDATE"
+                " SET size = excluded.size, note = excluded.note WHERE excluded.size > size",
+                (origin, size, note),
             )
 
     # -- alarms ----------------------------------------------------------------------------------------

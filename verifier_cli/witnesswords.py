@@ -6,6 +6,7 @@ from contextlib import closing
 
 from ledger.core.note import COSIGNATURE, VerifierKey
 from verifier_cli.auditfile import AuditFile
+from verifier_cli.cosigning import Request
 from verifier_cli.witnessfile import Alarm, WitnessFile
 from verifier_cli.words import time_in_words
 
@@ -34,6 +35,14 @@ def init_words(file: WitnessFile, url: str | None) -> list[str]:
 def key_words(vkey: VerifierKey) -> str:
     """A verifier key in short: an ML-DSA-44 key is 1,760 letters long."""
     return vkey.text if vkey.kind == COSIGNATURE else f"{vkey.name}+{vkey.key_id.hex()}+… (ML-DSA-44)"
+
+
+def clock_words(until: int) -> str:
+    """What the operator hears when nothing can be cosigned before `until` (Unix seconds)."""
+    return (
+        f"this clock is before {time_in_words(until)}, the time of what was audited or cosigned last. Set it. If it is"
+        " right, it was ahead then, and nothing is cosigned before that time: see docs/witness.md, Clock"
+    )
 
 
 def status_words(file: WitnessFile) -> list[str]:
@@ -78,7 +87,8 @@ def _audit_words(file: WitnessFile, origin: str, cosigned: int) -> list[str]:
     places = file.places(origin)
     lines = [f"  read at: {', '.join(places)}" if places else "  read nowhere: tell it where with --log"]
     asked = file.asked(origin)
-    aim = max(asked.size if asked else 0, cosigned)
+    wanted = file.wanted(origin)
+    aim = max(asked.size if asked else 0, Request.kept(wanted).checkpoint.size if wanted else 0, cosigned)
     behind = f"behind by {aim - size} entries of the {aim} asked for" if aim > size else "not behind"
     return [*lines, f"  audited to: entry {size}; {behind}"]
 

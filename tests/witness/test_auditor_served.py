@@ -22,6 +22,7 @@ from verifier_cli.auditfile import AuditFile
 from verifier_cli.slowclients import bounded_protocol
 from verifier_cli.witness import AUDIT_SECONDS, witness_app
 from verifier_cli.witnessfile import WitnessFile
+from verifier_cli.witnesswords import status_words
 
 
 @pytest.fixture
@@ -92,6 +93,63 @@ def test_an_auditor_that_is_behind_says_when_to_come_again_and_goes_on(
             assert time.monotonic() < until
             time.sleep(0.05)
         assert witness.post(log.body(0)).status_code == 200
+
+
+def test_an_auditor_killed_while_behind_goes_on_before_anybody_asks_again(
+    slow_path: Path, log: AuditedLog, slow: tuple[LogServer, threading.Event]
+) -> None:
+    with WitnessProcess(slow_path) as witness:
+        assert witness.post(log.body(0)).status_code == 503
+        witness.end(signal.SIGKILL)
+    file = WitnessFile(slow_path)
+    assert f"behind by {log.size} entries of the {log.size} asked for" in "\n".join(status_words(file))
+    file.close()
+    slow[1].set()
+    with WitnessProcess(slow_path):
+        until = time.monotonic() + 20
+        while audited(slow_path, log) < log.size:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def test_a_fork_that_grew_beyond_what_was_cosigned_is_an_alarm(
+    path: Path, log: AuditedLog, tmp_path: Path
+) -> None:
+    other = AuditedLog(tmp_path / "other")  # other entries under the same keys
+    other.grow(5)
+    file = WitnessFile(path)
+    with WitnessProcess(path) as witness:
+        assert witness.post(log.body(0)).status_code == 200
+        old = log.size
+        file.set_places(log.origin, [str(other.folder)])
+        assert witness.post(other.body(old)).status_code == 422
+        until = time.monotonic() + 10
+        while not (alarms := file.alarms(log.origin)):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert [alarm.kind for alarm in alarms] == ["fork"]
+        assert alarms[0].evidence is not None and Path(alarms[0].evidence).is_file()
+        file.set_places(log.origin, [str(log.folder)])
+        log.grow()
+        assert witness.post(log.body(old)).status_code == 200
+    file.close()
+
+
+def test_a_wrong_proof_for_what_the_log_signed_is_no_alarm(path: Path, log: AuditedLog) -> None:
+    file = WitnessFile(path)
+    with WitnessProcess(path) as witness:
+        assert witness.post(log.body(0)).status_code == 200
+        old = log.size
+        log.grow()
+        body = log.body(old)
+        assert witness.post(f"old {old}\n\n".encode() + body.split(b"\n\n", 1)[1]).status_code == 422
+        until = time.monotonic() + 10
+        while audited(path, log) < log.size:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert (file.seen(log.origin).size, file.alarms()) == (old, [])
+        assert witness.post(body).status_code == 200
+    file.close()
 
 
 def test_waiting_requests_of_one_log_hold_up_no_other_and_are_not_too_many(
