@@ -178,7 +178,9 @@ def _init(
     typer.echo(
         f"Keys are in {found.keys}{'' if passphrase else ', unencrypted'}; keep the registrar's elsewhere."
     )
-    typer.echo(f"The log's two keys, one a line in {home / VKEYS}: every witness is told of both (--log-vkey).")
+    typer.echo(
+        f"The log's two keys, one a line in {home / VKEYS}: every witness is told of both (--log-vkey)."
+    )
     typer.echo(f"Next: glassbook witness add VKEY URL {home}; then: glassbook up {home}")
 
 
