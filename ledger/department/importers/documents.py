@@ -65,6 +65,48 @@ def read_values(source: Source) -> Iterator[Piece]:
         yield Piece("$", fault=str(error))
 
 
+def read_member_items(source: Source, member: str) -> Iterator[Piece]:
+    """As `read_values`; of one object with a list of this name the list's items.  Nothing but OSError is raised."""
+    try:
+        head = source.peek(_PEEK)
+        if fault := unreadable(head):
+            yield Piece("$", fault=fault)
+        elif _is_lines(head, source.name):
+            yield from _lines(source)
+        elif head.lstrip(_WHITE)[:1] == b"{" and f'"{member}"'.encode() in head:
+            yield from _member_items(_Text(source), member)
+        else:
+            yield from _values(source)
+    except Malformed as error:
+        yield Piece("$", fault=str(error))
+
+
+def _member_items(text: _Text, member: str) -> Iterator[Piece]:
+    text.expect(b"{")
+    number, more = 0, text.next_byte() != b"}"
+    while more:
+        if text.next_byte() != b'"':
+            raise text.broken("a member's name expected")
+        name = text.value()
+        text.expect(b":")
+        if name == f'"{member}"'.encode() and text.next_byte() == b"[":
+            try:
+                for data in _items(text):
+                    yield Piece(f"{member}[{number}]", data)
+                    number += 1
+            except Malformed as error:
+                yield Piece(f"{member}[{number}]", fault=str(error))
+                return
+        else:
+            text.value()
+        more = text.next_byte() == b","
+        if more:
+            text.skip()
+    text.expect(b"}")
+    if text.next_byte():
+        raise text.broken("something after the end of the document")
+
+
 def _values(source: Source) -> Iterator[Piece]:
     text = _Text(source)
     if text.next_byte() == b"[":
