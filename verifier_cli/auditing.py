@@ -69,9 +69,9 @@ class Advanced:
     size: int
     of_log: list[Violation] = field(default_factory=list)
     of_copy: list[Violation] = field(default_factory=list)
-    copy_left_out: int = 0
-    """Of `of_copy`, those that are only counted, being too many."""
     summary: Summary | None = None
+    copy_left_out: int = 0
+    """False files and entries of the copy that are only counted, being too many."""
 
     @property
     def violations(self) -> list[Violation]:

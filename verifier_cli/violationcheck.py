@@ -68,18 +68,17 @@ def check_violation(file: ViolationFile, policy: Policy, now: int) -> CheckedVio
             f"{checkpoint.origin}, size {checkpoint.size}; cosigned by {by}.",
         )
     ]
-    return _check(file, checkpoint, newest, steps)
+    return check_under(file, checkpoint, newest, steps)
 
 
-def shows(file: ViolationFile, checkpoint: Checkpoint, newest: int) -> bool:
-    """Whether the file alone proves its violation, under a checkpoint that is trusted already."""
-    try:
-        return _check(file, checkpoint, newest, []).proven
-    except GlassbookError:
-        return False
+def check_under(
+    file: ViolationFile, checkpoint: Checkpoint, newest: int, steps: list[Step]
+) -> CheckedViolation:
+    """The rest of `check_violation`: its parts under a checkpoint that is trusted, whose newest witness timestamp (Unix
+    seconds) is `newest`. `steps` are those taken before, and gets those taken here.
 
-
-def _check(file: ViolationFile, checkpoint: Checkpoint, newest: int, steps: list[Step]) -> CheckedViolation:
+    Raises `Malformed`, and `ProofRefuted` for a part that is not in the signed tree.
+    """
     kind = KINDS[file.violation.kind]
     if kind.shown is Shown.COPY:
         return _check_copy(file, checkpoint, steps)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from ledger.client.folderlog import FolderLog
 from ledger.core.checkpoint import Checkpoint, parse_checkpoint
 from ledger.core.encoding import b64encode
 from ledger.core.entries import registry_index_label
+from ledger.core.errors import GlassbookError
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.merkle import prove_consistency, prove_inclusion, tree_root
 from ledger.core.note import CosignatureSigner, Ed25519Signer, format_note, parse_note
 from ledger.core.receipt import IndexRootProof
 from ledger.core.replay import Replay, Violation, bad_signatures
+from ledger.core.statements import parse_charter, parse_source
+from verifier_cli import violationcheck
 from verifier_cli.violation import Collector, write_violation_evidence
-from verifier_cli.violationcheck import shows
+from verifier_cli.violationcheck import check_under
 from verifier_cli.violationfile import (
     KINDS,
     IndexProof,
@@ -57,6 +61,13 @@ def _replayed(log: LogFactory) -> Replay:
     replay.report(bad_signatures(log.origin, replay.feed_many(log.entries)))
     replay.finish()
     return replay
+
+
+def _shows(file: ViolationFile, checkpoint: Checkpoint) -> bool:
+    try:
+        return check_under(file, checkpoint, NOW, []).proven
+    except GlassbookError:
+        return False
 
 
 class Forger:
@@ -96,13 +107,18 @@ class Forger:
 
 
 def test_no_file_made_of_what_is_true_shows_a_violation_of_a_sound_log(
-    log: LogFactory, tmp_path: Path
+    log: LogFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Each statement is read once, and not for each of the 54,000 files: reading it does not depend on the file.
+    charter = parse_charter(log.entries[0], log.origin)
+    monkeypatch.setattr(violationcheck, "parse_charter", cache(parse_charter))
+    parsed = cache(lambda raw, index: parse_source(raw, index, charter))
+    monkeypatch.setattr(violationcheck, "parse_source", lambda raw, index, _: parsed(raw, index))
     forger = Forger(log, tmp_path)
     assert _replayed(log).violations == []
     for kind in KINDS:
         for file in forger.files(kind):
-            assert not shows(file, forger.checkpoint, NOW), (kind, file.violation.index)
+            assert not _shows(file, forger.checkpoint), (kind, file.violation.index)
 
 
 @pytest.fixture
