@@ -39,15 +39,19 @@ FILE: Final = "epochs.json"
 CODE_S: Final = SECONDS_PER_DAY
 """Seconds for which a code confirms."""
 
-_MEMBERS: Final = ("announced", "not_before", "code", "asked", "confirmed", "destroyed")
+_MEMBERS: Final = ("announced", "not_before", "opening", "code", "asked", "confirmed", "destroyed")
 
 
 @dataclass(frozen=True, slots=True)
 class EpochState:
-    """How far an epoch has come; times are Unix seconds, `not_before` a day since 1970-01-01, 0 or empty: not yet."""
+    """How far an epoch has come; times are Unix seconds, 0 or empty: not yet.
+
+    `not_before` and `opening`, the last one as it was known when that was announced, are days since 1970-01-01.
+    """
 
     announced: int = 0
     not_before: int = 0
+    opening: int = 0
     code: str = ""
     asked: int = 0
     confirmed: int = 0
@@ -127,7 +131,7 @@ def announce(
             f"people have {notice_days} days to fetch their keys, from today or from when the last seal of the year "
             f"has opened, {format_date(last_opening(epoch, versions))}: announce {format_date(first)} or later",
         )
-    _put(home, epoch, EpochState(announced=now, not_before=day))
+    _put(home, epoch, EpochState(announced=now, not_before=day, opening=last_opening(epoch, versions)))
 
 
 def withdraw(home: Path, epoch: int) -> bool:
@@ -191,6 +195,11 @@ def _ready(home: Path, epoch: int, versions: Sequence[StatesStreams], outbox: Ou
     if today < opening:
         raise CannotGoOn(
             where, f"the last seal of the year opens on {format_date(opening)}; until then its key is kept"
+        )
+    if state.opening < opening:
+        raise CannotGoOn(
+            where,
+            "the register lets records of the year be sealed for longer than when it was announced; announce it anew",
         )
     if today < state.not_before:
         raise CannotGoOn(where, f"people were told that they have until {format_date(state.not_before)}")
