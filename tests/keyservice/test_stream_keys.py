@@ -183,6 +183,25 @@ def test_keys_leave_though_nothing_can_be_recorded(provider: OpenIdProvider, tmp
         db.close()
         assert small.ask(small.token()).status_code == 200
         assert small.recorded() == 1
+        assert [line for line in small.said if "not recorded" in line and "full" in line]
+
+
+def test_a_missing_vrf_key_gives_half_a_list_or_nobody_hears_of_it(
+    provider: OpenIdProvider, tmp_path: Path
+) -> None:
+    with SmallKeyService(tmp_path, provider) as small:
+        stated = small.log.version(small.source).statement["vrf"]
+        public = b64url_encode(vrf.public_key(seed("vrf 1 2019")))
+        small.log.change_source(small.source, vrf={**stated, "2019": public})
+        small.ledger.publish()
+        with small.home() as home:
+            home.registration(int(small.clock()), small.said.append)
+        for _ in range(3):
+            answer = small.ask(small.token())
+            assert answer.status_code == 503 and code(answer) == "cannot-release"
+            assert int(answer.headers["retry-after"]) > 0 and "2019" not in answer.text
+        assert len([line for line in small.said if "VRF key of 2019" in line]) == 1
+        assert small.recorded() == 0
 
 
 def test_a_retired_source_gives_keys_that_it_cannot_record(provider: OpenIdProvider, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ when, to herself or to whom in her name.  What cannot be recorded is not given.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from ledger.core.errors import GlassbookError
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.keysfile import format_keys_file
 from ledger.department.access import Access, Claims, Fate, Outcome
+from ledger.department.home import Home
 from ledger.department.importers.fhir.claims import HERSELF
 from ledger.department.keyservice.person import Person
 from ledger.department.keyservice.problems import Refused
@@ -36,9 +37,10 @@ _SOURCE: Final = "key service"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Holding:
-    """What keys are made of: the registration, as the outbox kept it, and the VRF keys."""
+    """What keys are made of: the registration, as the outbox kept it, and the VRF keys, as the folder has them."""
 
     kept: bytes | None
+    home: Home
     registration: Registration
     seeds: dict[int, Ed25519PrivateKey]
 
@@ -46,11 +48,14 @@ class _Holding:
 class Releases:
     """Gives keys, and records that it does.  Safe to use from several threads.
 
-    Making one raises CannotGoOn when the settings name an activity or a scheme that is not registered.
+    `say` tells the department what hinders a release.  Making one raises CannotGoOn when the settings name an
+    activity or a scheme that is not registered.
     """
 
-    def __init__(self, recording: Recording, settings: KeyServiceSettings) -> None:
-        self._recording, self._settings = recording, settings
+    def __init__(
+        self, recording: Recording, settings: KeyServiceSettings, say: Callable[[str], None]
+    ) -> None:
+        self._recording, self._settings, self._say = recording, settings, say
         self._held: _Holding | None = None
         self._check(recording.run(self._holding).result().registration)
 
@@ -75,8 +80,9 @@ class Releases:
             raise Refused(
                 "cannot-release", "too much waits to be recorded; ask again later", LATER_S
             ) from None
-        except GlassbookError:
+        except GlassbookError as error:
             # What exactly is for the department's own eyes.
+            self._say(f"key service: keys were not given: {error}")
             raise Refused(
                 "cannot-release", "the department has to look after its keys; ask again later", 60
             ) from None
@@ -98,20 +104,22 @@ class Releases:
             ((recorded, _),) = self._recording.record([outcome]).result(RECORDED_S)
         except (Crowded, NotInTime):
             raise _unrecorded("too much waits to be recorded; ask again later") from None
-        except (GlassbookError, OSError):
+        except (GlassbookError, OSError) as error:
+            self._say(f"key service: a release was not recorded, and no keys given: {error}")
             raise _unrecorded("the department's outbox takes nothing now; ask again later") from None
         if recorded.fate is not Fate.RECORDED:
+            self._say(f"key service: a release was not recorded, and no keys given: {recorded.reason}")
             raise _unrecorded("this department can record nothing at present; ask the department itself")
 
     def _holding(self, desk: Desk) -> _Holding:
         """In the recording thread: read anew when the registration has changed."""
         desk.maker()
         kept = desk.outbox.get(KEPT)
-        if self._held is None or self._held.kept != kept:
+        if self._held is None or (self._held.kept, self._held.home) != (kept, desk.home):
             found = kept_registration(desk.outbox, desk.home.settings.origin)
             if found is None:
                 raise CannotGoOn("outbox", "holds no registration; run: glassbook department run")
-            self._held = _Holding(kept, found, desk.home.seeds())
+            self._held = _Holding(kept, desk.home, found, desk.home.seeds())
         return self._held
 
     def _check(self, registration: Registration) -> None:

@@ -22,6 +22,8 @@ from ledger.department.settings import CannotGoOn
 CONNECTIONS: Final = 200
 STOP_S: Final = 10
 _HEAD_BYTES: Final = 64 << 10
+_SAY_AGAIN_S: Final = 60.0
+_SAID: Final = 20
 
 
 class KeyService:
@@ -39,6 +41,7 @@ class KeyService:
         provider: Provider | None = None,
     ) -> None:
         self._home, self._settings, self._say, self._clock = home, settings, say, clock
+        self._troubles = Troubles(say)
         self._provider = provider or Provider(settings.issuer, say)
 
     def __enter__(self) -> KeyService:
@@ -46,7 +49,7 @@ class KeyService:
         try:
             self._recording = Recording(self._home.another, self._say, self._clock)
             try:
-                releases = Releases(self._recording, self._settings)
+                releases = Releases(self._recording, self._settings, self._troubles.say)
             except BaseException:
                 self._recording.close()
                 raise
@@ -58,7 +61,7 @@ class KeyService:
             self._home.settings.identifiers,
             self._provider,
             releases,
-            self._say,
+            self._troubles.say,
             self._clock,
         )
         proxies = list(self._settings.proxies)
@@ -102,6 +105,24 @@ class KeyService:
         self._recording.close()
         self._provider.close()
         self._socket.close()
+
+
+class Troubles:
+    """Says what hinders the service; the same again only after a minute, however many ask meanwhile."""
+
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._say, self._clock = say, clock
+        self._said: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def say(self, text: str) -> None:
+        now = self._clock()
+        with self._lock:
+            self._said = {other: at for other, at in self._said.items() if now - at < _SAY_AGAIN_S}
+            if text in self._said or len(self._said) >= _SAID:
+                return
+            self._said[text] = now
+        self._say(text)
 
 
 def _bound(settings: KeyServiceSettings) -> socket.socket:
