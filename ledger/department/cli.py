@@ -6,12 +6,10 @@ Results go to standard output, what happens meanwhile to standard error.
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -31,23 +29,19 @@ from ledger.department.commandline import (
     show,
 )
 from ledger.department.erasecli import erase, erase_epoch
-from ledger.department.erasecommand import erasure_object, erasure_words
 from ledger.department.home import Home
 from ledger.department.identifiers import canonical_subject
 from ledger.department.importcommand import import_files
 from ledger.department.importers.formats import FORMATS
-from ledger.department.outbox import Counts
-from ledger.department.promisecommand import promise_words, promises_object, show_promises
-from ledger.department.refusals import what_next
+from ledger.department.promisecommand import show_promises
+from ledger.department.reconcile.command import reconcile
 from ledger.department.release import notices_for, release
-from ledger.department.sentence import printable
+from ledger.department.rotating import pending_statement, rotate_key
 from ledger.department.settings import CannotGoOn
+from ledger.department.statuscommand import report, show_status
 from ledger.department.unsealing import check_unseal, record_unsealing
 from ledger.files import read_limited, write_atomic
 from ledger.keyfiles import PassphraseWanted, new_passphrase, take_token_key
-
-if TYPE_CHECKING:
-    from ledger.department.sending import Sender
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,6 +50,7 @@ app = typer.Typer(
 )
 app.command()(erase)
 app.command("erase-epoch")(erase_epoch)
+app.command()(reconcile)
 
 
 @app.command()
@@ -126,8 +121,30 @@ def epochs(
         if not wanted:
             typer.echo("These epochs are registered already.")
             return
-        passphrase = _new_passphrase(passphrase_file, unencrypted)
-        path = setup.add_epochs(home.settings.home, wanted, registration.newest.statement, passphrase)
+        statement = pending_statement(home, registration)
+        missing = [year for year in wanted if year not in home.settings.vrf]
+        if missing:
+            passphrase = _new_passphrase(passphrase_file, unencrypted)
+            path = setup.add_epochs(home.settings.home, missing, statement, passphrase)
+        else:
+            path = setup.write_statement(home.settings.home, statement)
+        typer.echo(f"Hand {path} to the registrar, who runs:")
+        typer.echo(f"  glassbook source rotate DIR {registration.source} {path.name}")
+
+
+@app.command("rotate-key")
+def rotate_key_(
+    folder: HomeFolder = HERE,
+    passphrase_file: PassphraseFile = None,
+    unencrypted: Annotated[
+        bool, typer.Option("--no-passphrase", help="Leave the key unencrypted, mode 0600.")
+    ] = False,
+) -> None:
+    """Make the next signing key beside the one in force, and a new statement for the registrar to sign."""
+    with faults(folder), Home(folder, passphrase_of(passphrase_file)) as home:
+        registration = home.registration(int(time.time()), say)
+        key, path = rotate_key(home, registration, _new_passphrase(passphrase_file, unencrypted))
+        typer.echo(f"{key}: the next key. It signs as soon as the register names it, and not before.")
         typer.echo(f"Hand {path} to the registrar, who runs:")
         typer.echo(f"  glassbook source rotate DIR {registration.source} {path.name}")
 
@@ -181,9 +198,10 @@ def send(
 ) -> None:
     """Hand in what the outbox holds, once, and collect receipts."""
     with faults(folder, as_json), Home(folder, passphrase_of(passphrase_file)) as home:
-        sender = _sender(home, patience)
-        counts = sender.send(wait)
-        _report(counts, home, as_json)
+        from ledger.department.runcommand import open_sender
+
+        counts = open_sender(home, patience, say).send(wait)
+        report(counts, home, as_json)
         if counts.refused:
             raise typer.Exit(3)
 
@@ -197,119 +215,19 @@ def run(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Hand in and collect receipts until stopped; receive OTLP and give keys where department.toml says so."""
-    from ledger.department.erasing import erase_daily
-    from ledger.department.sending import run as run_sender
+    from ledger.department.runcommand import run_agent
 
-    stopping: list[int] = []
     with faults(folder), Home(folder, passphrase_of(passphrase_file)) as home:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda received, _: stopping.append(received))
-        last: list[str] = []
-
-        def tell(counts: Counts) -> None:
-            line = " ".join([_line(counts), *promise_words(home)])
-            if last != [line]:
-                last[:] = [line]
-                say(line)
-            erase_daily(
-                home.outbox,
-                home.settings.retention,
-                sender.maker.registration,
-                key,
-                sender.ledger,
-                int(time.time()),
-                say,
-            )
-
-        sender, key = _sender(home, None), home.key()
-        with _receiving(home, sender), _giving_keys(home):
-            run_sender(sender, interval, lambda: bool(stopping), tell)
-        say("Stopped. " + _line(home.outbox.counts()))
-
-
-def _receiving(home: Home, sender: Sender) -> AbstractContextManager[object]:
-    """The OTLP receiver, where the settings ask for one."""
-    if home.settings.otlp is None:
-        return nullcontext()
-    from ledger.department.otlp.receiver import Receiver
-
-    return Receiver(home, home.settings.otlp, sender.maker.registration, say)
-
-
-def _giving_keys(home: Home) -> AbstractContextManager[object]:
-    """The key service, where the settings ask for one."""
-    if home.settings.keyservice is None:
-        return nullcontext()
-    from ledger.department.keyservice.server import KeyService
-
-    return KeyService(home, home.settings.keyservice, say)
-
-
-def _sender(home: Home, patience: int | None) -> Sender:
-    # Loaded here: an HTTP client takes longer to import than most of the other commands take altogether.
-    from ledger.department.handin import LedgerClient
-    from ledger.department.sending import Sender
-
-    if recovery.is_recovering(home.outbox):
-        raise CannotGoOn("outbox", recovery.RECOVERING)
-    maker = home.maker(home.registration(int(time.time()), say))
-    return Sender(
-        outbox=home.outbox,
-        maker=maker,
-        ledger=LedgerClient(home.settings.ledger),
-        policy=home.policy,
-        open_view=home.view,
-        batch=home.settings.batch,
-        say=say,
-        patience=float(patience or home.settings.wait_s),
-    )
+        run_agent(home, interval, say)
 
 
 @app.command()
 def status(folder: HomeFolder = HERE, as_json: AsJson = False) -> None:
-    """What waits, what failed and why, and what to do about it."""
+    """What waits, what failed and why, and what to do about it; exit 3 when a person has to do something."""
     with faults(folder, as_json), Home(folder) as home:
-        _report(home.outbox.counts(), home, as_json)
-
-
-def _report(counts: Counts, home: Home, as_json: bool) -> None:
-    problems = home.outbox.problems()
-    recovering = recovery.is_recovering(home.outbox)
-    if as_json:
-        show(
-            {
-                "outbox": {
-                    "waiting": counts.waiting,
-                    "handed_in": counts.handed_in,
-                    "refused": counts.refused,
-                    "receipts": counts.receipts,
-                },
-                "streams": {"known": counts.streams, "done": counts.streams_done},
-                "promises": promises_object(home),
-                "erasure": erasure_object(home),
-                "recovering": recovering,
-                "refused": [
-                    {"count": count, "problem": problem, "next": what_next(problem)}
-                    for problem, count in problems
-                ],
-            }
-        )
-        return
-    typer.echo(_line(counts))
-    for problem, count in problems:
-        typer.echo(printable(f"  {count} refused: {problem}"))
-        typer.echo(f"    What to do: {what_next(problem)}.")
-    for line in [*promise_words(home), *erasure_words(home)]:
-        typer.echo(f"  {line}")
-    if recovering:
-        typer.echo("  The counters are being recovered; run: glassbook department recover")
-
-
-def _line(counts: Counts) -> str:
-    return (
-        f"{counts.receipts} records have a checked receipt; {counts.handed_in} are handed in, {counts.waiting} wait, "
-        f"{counts.refused} are refused. {counts.streams_done} of {counts.streams} streams are done."
-    )
+        needed = show_status(home, as_json)
+    if needed:
+        raise typer.Exit(3)
 
 
 @app.command()

@@ -89,7 +89,7 @@ def erase_details(
     sent = Sent(0, 0)
     if count_erasures(home.outbox).waiting:
         registration = home.registration(now, say)
-        sent = send_erasures(home.outbox, registration, home.key(), open_ledger(), now)
+        sent = send_erasures(home.outbox, registration, home.key(registration), open_ledger(), now)
     return result | {"erased": sent.erased, "unknown": sent.unknown}
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Protocol
 
 import httpx
 import msgspec
@@ -17,7 +18,6 @@ import msgspec
 from ledger.core.encoding import b64encode
 from ledger.core.errors import GlassbookError
 from ledger.core.jose import parse_json
-from ledger.department.outbox import Waiting
 from ledger.department.settings import CannotGoOn
 
 REQUEST_BYTES: Final = 12 << 20
@@ -51,18 +51,26 @@ class Busy(CannotGoOn):
         self.seconds = seconds
 
 
-def fill_request(records: Sequence[Waiting]) -> tuple[bytes, int]:
+class ToHandIn(Protocol):
+    """An entry, and for a record its envelope and H(fetch token)."""
+
+    @property
+    def entry(self) -> bytes: ...
+    @property
+    def envelope(self) -> bytes | None: ...
+    @property
+    def deposited(self) -> bytes | None: ...
+
+
+def fill_request(records: Sequence[ToHandIn]) -> tuple[bytes, int]:
     """A request's body with as many of the records as it may hold, at least one, and their number."""
     items: list[bytes] = []
     size = 0
     for record in records:
-        item = msgspec.json.encode(
-            {
-                "entry": b64encode(record.entry),
-                "envelope": b64encode(record.envelope),
-                "fetch": b64encode(record.deposited),
-            }
-        )
+        submission = {"entry": b64encode(record.entry)}
+        if record.envelope is not None and record.deposited is not None:
+            submission |= {"envelope": b64encode(record.envelope), "fetch": b64encode(record.deposited)}
+        item = msgspec.json.encode(submission)
         size += len(item) + 1
         if items and size > REQUEST_BYTES:
             break
@@ -79,11 +87,14 @@ class LedgerClient:
         self._http = httpx.Client(
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=10.0), transport=transport, follow_redirects=False
         )
+        self.ahead_s: float | None = None
+        """Seconds by which this computer's clock was ahead of the ledger's at its last answer, give or take one or two
+        and what the answer took; None as long as it has not said."""
 
     def close(self) -> None:
         self._http.close()
 
-    def hand_in(self, records: Sequence[Waiting]) -> list[Answer]:
+    def hand_in(self, records: Sequence[ToHandIn]) -> list[Answer]:
         """What became of the first of these records, as many as one request holds, in order.
 
         Raises Busy for 429 and 503, CannotGoOn when there is no answer or one that cannot be understood; then
@@ -136,12 +147,18 @@ class LedgerClient:
                     answer += chunk
                     if len(answer) > ANSWER_BYTES or time.monotonic() > deadline:
                         raise CannotGoOn(url, "answers without end; is this the ledger's address?")
+                self._note_time(response.headers)
                 return response.status_code, response.headers, bytes(answer)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise CannotGoOn(
                 url,
                 f"cannot be reached ({type(error).__name__}); nothing is lost, the records stay in the outbox",
             ) from None
+
+    def _note_time(self, headers: httpx.Headers) -> None:
+        at = _http_date(headers.get("date", ""))
+        if at is not None:
+            self.ahead_s = time.time() - at
 
     def _answers(self, body: bytes, count: int) -> list[Answer]:
         try:
@@ -173,9 +190,23 @@ def _answer(result: dict[str, Any]) -> Answer:
 
 
 def _retry_after(headers: httpx.Headers) -> float:
-    """Seconds by Retry-After (RFC 9110 §10.2.3, its number form), at most 5 minutes; 1 when it says nothing."""
+    """Seconds by Retry-After (RFC 9110 §10.2.3, a number or a date), at most 5 minutes; 1 when it says nothing."""
     text = headers.get("retry-after", "")
-    return min(float(text), LONGEST_WAIT) if text.isascii() and text.isdigit() else 1.0
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), LONGEST_WAIT)
+    until, now = _http_date(text), _http_date(headers.get("date", ""))
+    if until is None:
+        return 1.0
+    return min(max(until - (time.time() if now is None else now), 1.0), LONGEST_WAIT)
+
+
+def _http_date(text: str) -> float | None:
+    """Unix seconds of an HTTP date (RFC 9110 §5.6.7), or None for what is none."""
+    try:
+        found = parsedate_to_datetime(text)
+        return found.timestamp() if found.tzinfo is not None else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _title(body: bytes) -> str:

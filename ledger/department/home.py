@@ -17,7 +17,7 @@ from ledger.department.outbox import Outbox
 from ledger.department.publicview import open_view
 from ledger.department.records import RecordMaker
 from ledger.department.registration import Registration, find_registration, kept_registration
-from ledger.department.settings import CannotGoOn, Settings, read_policy, read_settings
+from ledger.department.settings import FILE, CannotGoOn, Settings, read_policy, read_settings
 from ledger.files import FileRefused, read_private
 from ledger.keyfiles import ask_passphrase, read_ed25519, read_signing_key
 
@@ -32,6 +32,7 @@ class Home:
     """
 
     def __init__(self, folder: Path, passphrase: bytes | None = None) -> None:
+        self._stamp = stamp_of(folder / FILE)
         self.settings: Settings = read_settings(folder)
         self.outbox = Outbox(self.settings.outbox)
         self._passphrase = passphrase
@@ -64,7 +65,7 @@ class Home:
         """The published log at its newest checkpoint; raises Unreachable, Malformed or Refuted."""
         return open_view(self.settings, self.policy, now)
 
-    def registration(self, now: int, say: Say, key: bytes | None = None) -> Registration:
+    def registration(self, now: int, say: Say) -> Registration:
         """What the register says about this source: from the log, or as it was kept when the log does not answer."""
         try:
             view = self.view(now)
@@ -74,11 +75,32 @@ class Home:
                 raise
             say(f"{error}; going on with the registration as it was last seen")
             return kept
-        return find_registration(view, key or self.key().public, self.outbox)
+        return self.find_registration(view)
 
-    def key(self) -> SigningKey:
-        """The key that signs records; it may lie in a token."""
-        return self._read_key(self.settings.key, read_signing_key)
+    def find_registration(self, view: View) -> Registration:
+        """What the register says under this view."""
+        return find_registration(view, [key.public for key in self.signing_keys()], self.outbox)
+
+    def signing_keys(self) -> list[SigningKey]:
+        """The key that signs records, and the next one where there is one; they may lie in a token."""
+        paths = [self.settings.key, self.settings.next_key]
+        return [self._read_key(path, read_signing_key) for path in paths if path is not None]
+
+    def key(self, registration: Registration | None = None) -> SigningKey:
+        """The key that the register has in force, as last seen when it is not said; the first when none of them is."""
+        known = registration or kept_registration(self.outbox, self.settings.origin)
+        keys = self.signing_keys()
+        return next((key for key in keys if known and key.public == known.newest.key), keys[0])
+
+    def has_changed(self) -> bool:
+        """department.toml was written since its settings were read."""
+        return stamp_of(self.settings.home / FILE) != self._stamp
+
+    def reload(self) -> None:
+        """Read the settings again.  Raises as opening does, and then goes on with those it has."""
+        stamp = stamp_of(self.settings.home / FILE)
+        self.settings = read_settings(self.settings.home)
+        self._stamp, self._policy = stamp, None
 
     def seeds(self) -> dict[int, Ed25519PrivateKey]:
         """The VRF keys by epoch, each a 32-byte secret in an Ed25519 key file (RFC 9381 §5.5 takes the same)."""
@@ -108,7 +130,7 @@ class Home:
             raise CannotGoOn(str(self.settings.home), what) from None
 
     def maker(self, registration: Registration) -> RecordMaker:
-        return RecordMaker(registration, self.key(), self.seeds())
+        return RecordMaker(registration, self.key(registration), self.seeds())
 
     def _read_key(self, path: Path, read: Callable[[Path, bytes | None], _Key]) -> _Key:
         try:
@@ -123,3 +145,12 @@ class Home:
             raise CannotGoOn("key", str(error)) from None
         except OSError as error:
             raise CannotGoOn(str(path), f"cannot be read: {error.strerror}") from None
+
+
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written: its time of change in nanoseconds and its inode; None without a file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino

@@ -14,6 +14,7 @@ from typing import Final
 from ledger.core.encoding import year_of
 from ledger.core.errors import Malformed
 from ledger.department.access import Access, Fate, Outcome
+from ledger.department.links import Link, add_links, links_of
 from ledger.department.outbox import Outbox, Prepared, Stream
 from ledger.department.records import RecordMaker
 from ledger.department.recovery import RECOVERING, is_recovering
@@ -71,6 +72,9 @@ def record_batch(
 
     `within` is called inside it with each newly recorded outcome and its records.
     """
+    for outcome in batch:
+        for access in outcome.accesses:
+            maker.check_year(access, now)
     batch = [_checked(outcome, maker, now) for outcome in batch]
     # Asked before the transaction: the network may be slow, and the outbox must not be held meanwhile.
     unknown = _unknown_streams(batch, outbox)
@@ -86,10 +90,12 @@ def record_batch(
             raise CannotGoOn("outbox", RECOVERING)
         numbered: dict[tuple[int, int, str], _Numbered] = {}
         made: list[tuple[Outcome, list[Prepared]]] = []
+        links: list[Link] = []
         for outcome in batch:
-            done.append(_record_event(outcome, maker, outbox, numbered, found, made))
+            done.append(_record_event(outcome, maker, outbox, numbered, found, made, links))
         for stream in numbered.values():
             outbox.add_records(stream.stream, stream.prepared)
+        add_links(outbox, links)
         for recorded, records in made if within is not None else ():
             assert within is not None
             within(recorded, records)
@@ -115,6 +121,7 @@ def _record_event(
     numbered: dict[tuple[int, int, str], _Numbered],
     found: dict[tuple[int, int, str], int],
     recorded: list[tuple[Outcome, list[Prepared]]],
+    links: list[Link],
 ) -> tuple[Outcome, bool]:
     if outcome.fate is not Fate.RECORDED:
         return outcome, False
@@ -132,8 +139,9 @@ def _record_event(
         except Malformed as error:
             # An event's accesses are of different persons, so of different streams: no number is lost by this.
             return replace(outcome, fate=Fate.REJECTED, reason=error.what, accesses=()), False
-    for place, prepared in made:
+    for access, (place, prepared) in zip(outcome.accesses, made, strict=True):
         place.prepared.append(prepared)
+        links += links_of(outcome.identity, access, place.stream.id, prepared.n)
     outbox.new_event(outcome.identity)
     recorded.append((outcome, [prepared for _, prepared in made]))
     return outcome, False

@@ -70,4 +70,4 @@ def links_of(identity: bytes, access: Access, stream: int, n: int) -> list[Link]
 def add_links(outbox: Outbox, links: Iterable[Link]) -> None:
     """Inside the transaction that gives the records their numbers."""
     with outbox.reading() as db:
-        db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?)", links)
+        db.executemany("INSERT OR IGNORE INTO links (key, kind, stream, n) VALUES (?, ?, ?, ?)", links)

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ledger.core.entries import Record, decode_entry
 from ledger.department.outboxschema import VERSION, bring_up_to_date
 from ledger.department.settings import CannotGoOn
 
@@ -102,7 +104,7 @@ class Outbox:
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         with self._guard():
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
-            self._db.execute("PRAGMA journal_mode=WAL")
+            _use_wal(self._db)
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA foreign_keys=ON")
             # What is deleted is overwritten: an envelope once it is logged, a person when her epoch is erased.
@@ -219,8 +221,8 @@ class Outbox:
             if record.n != place:
                 raise AssertionError(f"record n = {record.n} prepared where {place} is next")
         self._db.executemany(
-            "INSERT INTO records (stream, n, leaf_hash, entry, envelope, deposited, place, state) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting')",
+            "INSERT INTO records (stream, n, leaf_hash, entry, envelope, deposited, place, state, tried) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', 0)",
             [(stream.id, r.n, r.leaf_hash, r.entry, r.envelope, r.deposited, r.place) for r in prepared],
         )
         changed = self._db.execute(
@@ -236,6 +238,9 @@ class Outbox:
         row = self._db.execute(f"SELECT {_STREAM} FROM streams WHERE id = ?", (old.stream.id,)).fetchone()
         stream = Stream(*row)
         self.add_records(stream, [renumber(stream, stream.given + 1)])
+        self._db.execute(
+            "UPDATE links SET n = ? WHERE stream = ? AND n = ?", (stream.given + 1, stream.id, old.n)
+        )
 
     # Records that are held back for a little while, until it is known how the access went
 
@@ -265,19 +270,43 @@ class Outbox:
             == 1
         )
 
+    def count_held(self) -> int:
+        """Records that may still be amended."""
+        with self._guard():
+            found: int = self._db.execute(
+                "SELECT count(*) FROM records AS r JOIN held AS h ON h.leaf_hash = r.leaf_hash "
+                "WHERE h.until > CAST(strftime('%s', 'now') AS INTEGER)"
+            ).fetchone()[0]
+        return found
+
     # Handing in
 
-    def to_hand_in(self, limit: int) -> list[Waiting]:
-        """Up to `limit` records in random order, without those held, and those behind a refused one of their stream.
+    def to_hand_in(self, limit: int, epochs: Collection[int] | None = None) -> list[Waiting]:
+        """Up to `limit` records of these epochs (None: of any) in random order, without those that have to wait:
 
-        What follows a refused n would be logged behind a gap, where no reader looks.
+        - held,
+        - behind a refused one of their stream: they would be logged behind a gap, where no reader looks,
+        - of a day whose coverage is on its way: it counts what is in the log before it.
         """
+        registered = "" if epochs is None else f"AND s.epoch IN ({','.join('?' * len(epochs))}) "
         return self._select(
-            "r.state = 'waiting' AND NOT EXISTS (SELECT 1 FROM records AS b WHERE b.stream = r.stream "
-            "AND b.state = 'refused' AND b.n < r.n) AND NOT EXISTS (SELECT 1 FROM held AS h WHERE h.leaf_hash = "
-            "r.leaf_hash AND h.until > CAST(strftime('%s', 'now') AS INTEGER)) ORDER BY r.place LIMIT ?",
-            (limit,),
+            f"r.state = 'waiting' {registered}AND NOT EXISTS (SELECT 1 FROM records AS b "
+            "WHERE b.stream = r.stream AND b.state = 'refused' AND b.n < r.n) AND NOT EXISTS (SELECT 1 FROM held AS h "
+            "WHERE h.leaf_hash = r.leaf_hash AND h.until > CAST(strftime('%s', 'now') AS INTEGER)) "
+            "AND substr(r.entry, 9, 4) NOT IN (SELECT substr(entry, 9, 4) FROM coverages "
+            "WHERE state IN ('waiting', 'handed in')) ORDER BY r.place LIMIT ?",
+            (*(epochs or ()), limit),
         )
+
+    def take_to_hand_in(self, limit: int, epochs: Collection[int]) -> list[Waiting]:
+        """As `to_hand_in`; from now on the ledger may have them, and no coverage of their days is made meanwhile."""
+        with self.transaction() as db:
+            records = self.to_hand_in(limit, epochs)
+            db.executemany(
+                "UPDATE records SET tried = 1 WHERE id = ? AND tried = 0",
+                [(record.id,) for record in records],
+            )
+        return records
 
     def awaiting_receipt(self, limit: int, after: int) -> list[Waiting]:
         """Records that the ledger has taken, or may have, with an id above `after`, in the order of their ids."""
@@ -310,14 +339,45 @@ class Outbox:
         # Another sender may have the receipt already: then there is nothing left to be promised.
         self._db.execute(
             "INSERT INTO promises SELECT :leaf, :entry, :accepted, :promise "
-            "WHERE EXISTS (SELECT 1 FROM records WHERE leaf_hash = :leaf) "
+            "WHERE EXISTS (SELECT 1 FROM records WHERE leaf_hash = :leaf) OR EXISTS (SELECT 1 FROM coverages "
+            "WHERE leaf_hash = :leaf AND state <> 'done') "
             "ON CONFLICT (leaf_hash) DO UPDATE SET accepted = :accepted, promise = :promise WHERE :accepted < accepted",
             {"leaf": kept.leaf_hash, "entry": kept.entry, "accepted": kept.accepted, "promise": kept.promise},
         )
 
+    def forget_promise(self, leaf_hash: bytes) -> None:
+        """It was kept."""
+        self._db.execute("DELETE FROM promises WHERE leaf_hash = ?", (leaf_hash,))
+
     def refuse(self, id_: int, problem: str) -> None:
-        """The ledger will not take this one; it stays, with the reason."""
-        self._db.execute("UPDATE records SET state = 'refused', problem = ? WHERE id = ?", (problem, id_))
+        """The ledger has not got this one and will not take it; it stays, with the reason."""
+        self._db.execute(
+            "UPDATE records SET state = 'refused', problem = ?, tried = 0 WHERE id = ?", (problem, id_)
+        )
+
+    def sign_again(self, old: Waiting, signed: Prepared) -> bool:
+        """Put the same record under another signature in the place of one; inside a transaction.
+
+        Only of one that cannot be in the log any more.  False when it was replaced meanwhile.
+        """
+        return (
+            self._db.execute(
+                "UPDATE records SET leaf_hash = ?, entry = ?, envelope = ?, deposited = ?, state = 'waiting', "
+                "problem = '', tried = 0 WHERE id = ? AND leaf_hash = ?",
+                (
+                    signed.leaf_hash, signed.entry, signed.envelope, signed.deposited, old.id, old.leaf_hash,
+                ),
+            ).rowcount
+            == 1
+        )  # fmt: skip
+
+    def not_held(self, limit: int, after: int) -> list[Waiting]:
+        """Records with an id above `after` that nobody will amend, in the order of their ids."""
+        return self._select(
+            "r.id > ? AND NOT EXISTS (SELECT 1 FROM held AS h WHERE h.leaf_hash = r.leaf_hash "
+            "AND h.until > CAST(strftime('%s', 'now') AS INTEGER)) ORDER BY r.id LIMIT ?",
+            (after, limit),
+        )
 
     def try_again(self, handed_in: bool = True) -> int:
         """Refused records wait again, unchanged, and those handed in if it is asked for; returns how many."""
@@ -335,6 +395,12 @@ class Outbox:
                 "position": position, "receipt": receipt,
             },
         )  # fmt: skip
+        entry = decode_entry(record.entry)
+        if isinstance(entry, Record):
+            self._db.execute(
+                "INSERT OR IGNORE INTO details (leaf_hash, position, day, seal, activity) VALUES (?, ?, ?, ?, ?)",
+                (record.leaf_hash, position, entry.day, entry.seal, entry.activity),
+            )
         self._db.execute("DELETE FROM records WHERE id = ?", (record.id,))
         self._db.execute("DELETE FROM promises WHERE leaf_hash = ?", (record.leaf_hash,))
         self._db.execute(
@@ -402,6 +468,19 @@ class Outbox:
                 "ORDER BY position DESC LIMIT ?",
                 (-1 if limit is None else limit,),
             )
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Several processes may make the file at the same moment, and for this SQLite does not wait by itself."""
+    for _ in range(100):
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                raise
+            time.sleep(0.05)
+    db.execute("PRAGMA journal_mode=WAL")
 
 
 HELD_MARGIN_S = 60

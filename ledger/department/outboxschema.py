@@ -4,15 +4,18 @@
     2    promises
     3    held: records that may still be told how the access went
     4    details: what the operator still keeps of each record with a receipt; receipts of nobody
+    5    coverages, and the records in the log that came there by an outbox that was lost
+    6    links: by what a record is found again (links.py)
 
 The version stands in SQLite's `user_version`.  Whatever is missing is added in one transaction.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
-VERSION = 4
+VERSION = 6
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -88,7 +91,40 @@ CREATE TABLE unlinked (                  -- receipts of an epoch whose VRF key i
 ) WITHOUT ROWID;
 """
 
-_STEPS = (_SCHEMA, _PROMISES, _HELD, _DETAILS)
+_COVERAGES = """
+ALTER TABLE records ADD COLUMN tried INTEGER NOT NULL DEFAULT 1; -- 0: the ledger never saw it, or does not have it
+CREATE INDEX records_by_day ON records (substr(entry, 9, 4));    -- the entry's day, u32
+CREATE INDEX details_of_day ON details (day);
+CREATE TABLE coverages (
+    day INTEGER PRIMARY KEY,             -- since 1970-01-01
+    entry BLOB NOT NULL,
+    leaf_hash BLOB NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'handed in', 'refused', 'done')),
+    problem TEXT NOT NULL DEFAULT '',
+    changed INTEGER NOT NULL,            -- Unix seconds of the last change of state
+    position INTEGER,                    -- the entry's index in the log, and its receipt, once it is done
+    receipt BLOB
+);
+CREATE INDEX coverages_to_settle ON coverages (state) WHERE state <> 'done';
+CREATE TABLE found (                     -- own records in the log for which this outbox has no receipt
+    leaf_hash BLOB PRIMARY KEY,
+    day INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX found_by_day ON found (day);
+"""
+
+_LINKS = """
+CREATE TABLE links (
+    key BLOB NOT NULL,                   -- a hash: of an event's identity, or of what a claim says
+    stream INTEGER NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+    n INTEGER NOT NULL,
+    kind INTEGER NOT NULL,               -- which of them; behind the key, or SQLite 3.40 checks it wrongly
+    PRIMARY KEY (key, stream, n)
+) WITHOUT ROWID;
+CREATE INDEX links_by_record ON links (stream, n);
+"""
+
+_STEPS = (_SCHEMA, _PROMISES, _HELD, _DETAILS, _COVERAGES, _LINKS)
 """What makes version 1 of nothing, version 2 of version 1, and so on."""
 
 
@@ -102,7 +138,7 @@ def bring_up_to_date(db: sqlite3.Connection) -> int:
         version: int = db.execute("PRAGMA user_version").fetchone()[0]
         if 0 <= version < VERSION:
             for step in _STEPS[version:]:
-                for statement in step.split(";\n"):
+                for statement in re.split(r"; *(?:--.*)?\n", step):
                     if statement.strip():
                         db.execute(statement)
             db.execute(f"PRAGMA user_version={VERSION}")

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from ledger.core.errors import GlassbookError, Malformed, RuleBroken
 from ledger.core.promise import parse_promise
 from ledger.core.statements import Charter
 from ledger.department.handin import Answer
-from ledger.department.outbox import KeptPromise, Outbox, Waiting
+from ledger.department.outbox import KeptPromise, Outbox
 from ledger.files import write_atomic
 
 AHEAD_S: Final = 300
@@ -24,7 +24,16 @@ AHEAD_S: Final = 300
 _BAD: Final = "bad promises"
 
 
-def check_promise(promise: bytes, record: Waiting, charter: Charter, now: int) -> KeptPromise:
+class Promised(Protocol):
+    """An entry in the outbox, with its leaf hash."""
+
+    @property
+    def entry(self) -> bytes: ...
+    @property
+    def leaf_hash(self) -> bytes: ...
+
+
+def check_promise(promise: bytes, record: Promised, charter: Charter, now: int) -> KeptPromise:
     """The promise for `record`, if it is one; `now` is this computer's clock, Unix seconds.
 
     It may be older than the record's last sending, since a ledger repeats what it promised when an answer was lost;
@@ -60,7 +69,7 @@ class Arrived:
         )
 
 
-def check_promises(answered: Iterable[tuple[Waiting, Answer]], charter: Charter, now: int) -> Arrived:
+def check_promises(answered: Iterable[tuple[Promised, Answer]], charter: Charter, now: int) -> Arrived:
     """Check what came as promises with these answers; with every acceptance one is due."""
     good: list[KeptPromise] = []
     bad, why = 0, ""

@@ -67,7 +67,7 @@ class Desk:
 
     def maker(self) -> RecordMaker:
         """Raises CannotGoOn while the key in place is not the one registered, and what reading keys raises."""
-        if self._maker is None or self.outbox.get(KEPT) != self._kept:
+        if self._maker is None or self.outbox.get(KEPT) != self._kept or self.home.has_changed():
             if self._maker is not None:
                 self._reopen()
             known = kept_registration(self.outbox, self.home.settings.origin)

@@ -9,15 +9,18 @@ from __future__ import annotations
 import io
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from ledger.core.encoding import year_of
-from ledger.core.entries import Record, check_time, decode_entry, sign_record
+from ledger.core.encoding import b64url_decode, day_of, year_of
+from ledger.core.entries import Record, check_time, decode_entry, sign_record, signed_message
 from ledger.core.errors import GlassbookError
-from ledger.core.keys import Ed25519PrivateKey, SigningKey
+from ledger.core.jose import sign_jws
+from ledger.core.keys import Ed25519PrivateKey, SigningKey, verify_ed25519
 from ledger.core.merkle import leaf_hash
 from ledger.core.schemes import check_canonical
 from ledger.core.sdjwt import CLAIMS, DIGESTS, SALT_BYTES, commitment, issue
+from ledger.core.sdjwt import TYP as SD_JWT_TYP
 from ledger.core.statements import Charter
 from ledger.core.streams import (
     NONCE_BYTES,
@@ -92,7 +95,7 @@ class RecordMaker:
         epoch = year_of(access.day)
         if newest.status != "active":
             return f"the source is {newest.status} in the register; it can record nothing more"
-        if epoch not in newest.vrf:
+        if epoch not in newest.vrf and (epoch not in self._seeds or epoch not in _current_years(now)):
             return (
                 f"no VRF key is registered for the epoch {epoch}; run glassbook department epochs {epoch}, "
                 "and have the registrar register the new statement"
@@ -107,15 +110,58 @@ class RecordMaker:
             record = Record(
                 newest.source, epoch, access.day, access.seal, self._activity(access), b"", b"", b""
             )
+            if epoch not in newest.vrf:
+                # Of this year, and its key is made: the record waits in the outbox until the key is registered.
+                newest = replace(newest, vrf={**newest.vrf, epoch: self._seeds[epoch].public})
             newest.check_record(record)
             if access.seal and access.activity not in newest.activities:
                 # The entry does not tell it: nobody but her would see that it is none of the register's.
-                return f"activity {access.activity} is not registered; correct the mapping or the registration"
+                return (
+                    f"activity {access.activity} is not registered; correct the mapping or the registration"
+                )
             # The ledger's own clock decides, without the readers' five minutes.
             check_time(record, now, slack=0)
         except GlassbookError as error:
             return f"{error.what}; correct the log, the mapping or the registration"
         return ""
+
+    def check_year(self, access: Access, now: int) -> None:
+        """CannotGoOn for an access of the year that has come when it has no VRF key at all: it has to wait outside."""
+        year = year_of(day_of(now))
+        newest = self._registration.newest
+        if year_of(access.day) != year or newest.status != "active":
+            return
+        if year not in newest.vrf and year not in self._seeds:
+            raise CannotGoOn(
+                f"epoch {year}",
+                f"has no VRF key, so no access of {year} can be recorded. Nothing is lost: run glassbook department "
+                f"epochs {year}, hand the statement to the registrar, and record this again",
+            )
+
+    def sign_again(self, old: Waiting) -> Prepared:
+        """The same record, with the same number, label, salts and disclosures, signed with the key in force.
+
+        Raises ProofRefuted for an envelope that cannot be opened.
+        """
+        record = decode_entry(old.entry)
+        if not isinstance(record, Record):
+            raise CannotGoOn("outbox", "holds an entry that is no record; it was not written by this program")
+        key = self.key_of(old.stream.epoch, old.stream.seal, old.stream.subject)
+        jwt, tilde, disclosures = open_envelope(key, old.n, old.envelope).partition("~")
+        # The payload byte for byte: the disclosures' digests are in it.
+        payload = b64url_decode(jwt.split(".")[1], "record in the outbox")
+        signed = sign_jws(payload, SD_JWT_TYP, self._key) + tilde + disclosures
+        return self._seal(key, old.n, signed, record.day, record.seal, record.activity, self._random_of_one())
+
+    def is_signed(self, entry: bytes) -> bool:
+        """Whether the key in force signed this record or coverage."""
+        message = signed_message(self._registration.charter.origin, entry)
+        return verify_ed25519(self._registration.newest.key, entry[-64:], message)
+
+    @property
+    def key(self) -> SigningKey:
+        """The key in force, which signs."""
+        return self._key
 
     def _activity(self, access: Access) -> int:
         return 0 if access.seal else access.activity
@@ -187,12 +233,17 @@ class RecordMaker:
         return Prepared(n, entry, leaf_hash(entry), envelope, key.deposited(n), place)
 
 
+def _current_years(now: int) -> tuple[int, int]:
+    """The year that it is, and of the day after: a year begins earlier elsewhere, and the log's clock decides."""
+    return year_of(day_of(now)), year_of(day_of(now) + 1)
+
+
 def complete_claims(access: Access, registration: Registration) -> Claims:
     """An access's claims with what the register says about its activity, and with every claim the charter demands."""
     claims: dict[str, Any] = dict(access.claims)
     registered = registration.newest.activities.get(access.activity)
     if registered is not None:
-        purpose = {"activity": access.activity} | dict(claims.get("purpose", {}))
+        purpose: dict[str, Any] = {"activity": access.activity} | dict(claims.get("purpose", {}))
         purpose["purpose"] = purpose.get("purpose") or list(registered.purpose)
         purpose.setdefault("legal_basis", list(registered.legal_basis))
         data = dict(claims.get("data", {}))

@@ -23,6 +23,7 @@ from ledger.client.view import View
 from ledger.core.entries import record_index_label
 from ledger.core.errors import Malformed
 from ledger.department.outbox import Outbox
+from ledger.department.ownlog import want
 from ledger.department.records import RecordMaker
 from ledger.department.refusals import code_of
 from ledger.department.settings import CannotGoOn
@@ -144,8 +145,11 @@ def finish(
         with outbox.transaction():
             outbox.replace_record(record, partial(maker.renumber, record))
         renumbered += 1
-    outbox.put(PROBE, b"yes")
-    outbox.put(BEGAN, None)
+    with outbox.transaction():
+        outbox.put(PROBE, b"yes")
+        # Nor are the receipts known of what the lost outbox had logged, which coverages count.
+        want(outbox)
+        outbox.put(BEGAN, None)
     return Recovered(len(streams), behind, renumbered)
 
 

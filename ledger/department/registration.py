@@ -6,6 +6,7 @@ in the outbox, so that events can be imported while the log cannot be reached.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ledger.client.register import read_register
@@ -37,18 +38,18 @@ class Registration:
         return self.versions[-1]
 
 
-def find_registration(view: View, key: bytes, outbox: Outbox) -> Registration:
-    """The registration of the source whose newest version has this 32-byte key; kept in the outbox.
+def find_registration(view: View, keys: Collection[bytes], outbox: Outbox) -> Registration:
+    """The registration of the source whose newest version has one of these 32-byte keys; kept in the outbox.
 
     Raises CannotGoOn when there is none, and what `read_register` raises.
     """
     register = read_register(view).register
     for versions in register.sources.values():
-        if versions[-1].key == key:
+        if versions[-1].key in keys:
             break
     else:
         for source, versions in register.sources.items():
-            if key in [version.key for version in versions]:
+            if any(version.key in keys for version in versions):
                 raise CannotGoOn(
                     "register",
                     f"names another key for source {source} since entry {versions[-1].index}, and this department's is "

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from ledger.client.publiclog import Moved
 from ledger.client.view import View
 from ledger.core.entries import Record, decode_entry
-from ledger.core.errors import GlassbookError, Malformed, ProofRefuted, Refuted
+from ledger.core.errors import Malformed, ProofRefuted
 from ledger.core.policy import Policy
 from ledger.core.receipt import Receipt, check_receipt, format_receipt
 from ledger.department.handin import Busy, LedgerClient
@@ -68,20 +68,16 @@ class Sender:
         whatever was reached before stays reached.
         """
         since = self.clock()
-        # What was handed in is sent again now and then too: a ledger restored from a backup may have lost it.
-        again = since >= self._resend_at
-        self.outbox.try_again(handed_in=again)
-        if again:
-            self._resend_at = since + RESEND
+        self.try_again()
         counts = self.outbox.counts()
         while True:
-            wish = self._hand_in_all()
+            wish = self._hand_in_unless_busy()
             self.collect()
             before, counts = counts, self.outbox.counts()
             if counts != before:
                 since = self.clock()
             # Behind a refused record others of its stream are held back; these are not waited for.
-            if not wait or not (counts.handed_in or self.outbox.to_hand_in(1)):
+            if not wait or not (counts.handed_in or self.outbox.to_hand_in(1, self._epochs)):
                 return counts
             if self.clock() - since > self.patience + wish:
                 raise CannotGoOn(
@@ -91,15 +87,33 @@ class Sender:
                 )
             self.sleep(max(wish, PAUSE))
 
-    def _hand_in_all(self) -> float:
-        """Hand in what waits, batch by batch; returns the seconds that the ledger asked to be left alone."""
-        while records := self.outbox.to_hand_in(self.batch):
+    @property
+    def _epochs(self) -> Collection[int]:
+        """The epochs of which the log takes records: those with a registered VRF key."""
+        return self.maker.registration.newest.vrf
+
+    def _hand_in_unless_busy(self) -> float:
+        """Hand in what waits; returns the seconds that the ledger asked to be left alone."""
+        try:
+            self.hand_in()
+        except Busy as busy:
+            self.say(str(busy))
+            return busy.seconds
+        return 0.0
+
+    def try_again(self) -> None:
+        """What was refused is sent again, and now and then what was taken and is still not published."""
+        # A ledger restored from a backup may have lost it.
+        again = self.clock() >= self._resend_at
+        self.outbox.try_again(handed_in=again)
+        if again:
+            self._resend_at = self.clock() + RESEND
+
+    def hand_in(self) -> None:
+        """Hand in what waits, batch by batch.  Raises as `LedgerClient.hand_in`; what was answered stays answered."""
+        while records := self.outbox.take_to_hand_in(self.batch, self._epochs):
             random.shuffle(records)
-            try:
-                answers = self.ledger.hand_in(records)
-            except Busy as busy:
-                self.say(str(busy))
-                return busy.seconds
+            answers = self.ledger.hand_in(records)
             self._looked_at = b""
             answered = list(zip(records, answers, strict=False))
             arrived = check_promises(answered, self.maker.charter, int(self.clock()))
@@ -111,7 +125,6 @@ class Sender:
                 keep_promises(self.outbox, arrived)
             if arrived.bad:
                 self.say(arrived.words)
-        return 0.0
 
     def collect(self) -> int:
         """Fetch, check and keep receipts for what is published; returns how many."""
@@ -164,21 +177,3 @@ class Sender:
         if label is None:
             raise Malformed("outbox", "holds an entry without a label")
         return label
-
-
-def run(sender: Sender, interval: float, stop: Callable[[], bool], tell: Callable[[Counts], None]) -> None:
-    """Send for ever, until `stop`: whatever hinders one round is said, and tried again at the next.
-
-    Only a log that is not what it was (Refuted) ends it: that is for people to look at.
-    """
-    while not stop():
-        try:
-            tell(sender.send(wait=False))
-        except Refuted:
-            raise
-        except (GlassbookError, OSError) as error:
-            sender.say(str(error))
-        # A little chance in the pause: the moment of sending should tell nothing about the moment of access.
-        until = sender.clock() + interval * random.uniform(0.5, 1.5)
-        while not stop() and sender.clock() < until:
-            sender.sleep(min(0.5, interval))

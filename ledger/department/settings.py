@@ -6,6 +6,7 @@
     policy = "policy.txt"                   # which checkpoints are believed (tlog-policy)
     map = "map.toml"                        # the mapping file, when none is named on the command line
     key = "keys/source.key"                 # signs records
+    next_key = "keys/source-2.key"          # signs them as soon as the register says so (rotate-key)
 
     [vrf]                                   # one key an epoch, kept until its last seal has opened
     2026 = "keys/vrf-2026.key"
@@ -25,6 +26,9 @@
     [keyservice]                            # without it `run` gives no keys (docs/key-service.md)
     listen = "127.0.0.1:8120"               # …
 
+    [coverage]                              # when a day is covered (coveragerule.py, docs/department.md)
+    hour = 4
+
     [retention]                             # which details are erased by themselves (docs/erasure.md)
     days = 3650
 
@@ -43,6 +47,7 @@ from urllib.parse import urlsplit
 from ledger.core.errors import GlassbookError, Malformed
 from ledger.core.policy import Policy, parse_policy
 from ledger.core.texts import SCHEME_NAME, check_origin
+from ledger.department.coveragerule import CoverageRule, read_coverage
 from ledger.department.identifiers import FORMS
 from ledger.department.keyservice.settings import KeyServiceSettings, read_key_service
 from ledger.department.retention import Retention, read_retention
@@ -77,6 +82,7 @@ class Settings:
     policy: Path
     map: Path | None
     key: Path
+    next_key: Path | None
     vrf: dict[int, Path]
     batch: int
     wait_s: int
@@ -85,6 +91,7 @@ class Settings:
     """Forms of identifiers by scheme, where a scheme is not named as its form."""
     keyservice: KeyServiceSettings | None = None
     retention: Retention = field(default_factory=Retention)
+    coverage: CoverageRule = field(default_factory=CoverageRule)
 
     @property
     def outbox(self) -> Path:
@@ -109,7 +116,7 @@ def read_settings(home: Path) -> Settings:
 
 def _settings(top: Table, home: Path) -> Settings:
     origin = check_origin(top.text("origin"), f"{top.where}: origin")
-    map_ = top.text("map", "")
+    map_, next_key = top.text("map", ""), top.text("next_key", "")
     vrf, send = top.table("vrf"), top.table("send")
     log = top.text("log")
     settings = Settings(
@@ -120,6 +127,7 @@ def _settings(top: Table, home: Path) -> Settings:
         policy=home / top.text("policy", "policy.txt"),
         map=home / map_ if map_ else None,
         key=home / top.text("key", "keys/source.key"),
+        next_key=home / next_key if next_key else None,
         vrf={_epoch(vrf, name): home / vrf.text(name) for name in vrf.names()},
         batch=send.integer("batch", 1, 10_000, 500) or 500,
         wait_s=send.integer("wait_s", 1, 86_400, 60) or 60,
@@ -127,6 +135,7 @@ def _settings(top: Table, home: Path) -> Settings:
         identifiers=_identifiers(top.table("identifiers")),
         keyservice=read_key_service(top.table("keyservice")) if "keyservice" in top else None,
         retention=read_retention(top.table("retention")),
+        coverage=read_coverage(top.table("coverage")),
     )
     for table in (vrf, send, top):
         table.finish()

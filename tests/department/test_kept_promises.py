@@ -214,7 +214,10 @@ def test_an_outbox_of_the_first_release_is_brought_up_to_date_and_loses_nothing(
 ) -> None:
     before = rows(old)
     Outbox(old).close()
-    assert rows(old) == before
+    after = rows(old)
+    # What the first release did not note: whether the ledger may have a record.  It may.
+    after["records"] = [row[:-1] if row[-1] == 1 else row for row in after["records"]]
+    assert after == before
     db = sqlite3.connect(old)
     assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
     db.close()
