@@ -37,6 +37,8 @@ def new_key(algorithm: str = "RS256") -> SigningKey:
     parameters = {"alg": algorithm, "use": "sig", "kid": secrets.token_hex(8)}
     if algorithm == "ES256":
         return ECKey.generate_key("P-256", parameters)  # type: ignore[arg-type]  # a dict for a TypedDict
+    if algorithm in ("EdDSA", "Ed25519"):
+        return OKPKey.generate_key("Ed25519", parameters)  # type: ignore[arg-type]
     return RSAKey.generate_key(2048, parameters)  # type: ignore[arg-type]
 
 

@@ -251,8 +251,12 @@ def test_the_provider_changes_its_key_and_nobody_can_ask(tmp_path: Path) -> None
         assert "does not have" in refused(small, before)
 
 
-def test_tokens_by_an_elliptic_curve_are_refused(tmp_path: Path) -> None:
-    with OpenIdProvider(tmp_path, PEOPLE, algorithm="ES256") as own, SmallKeyService(tmp_path, own) as small:
+@pytest.mark.parametrize("algorithm", ["ES256", "PS256", "EdDSA"])
+def test_tokens_by_another_usual_kind_of_key_are_refused(tmp_path: Path, algorithm: str) -> None:
+    with (
+        OpenIdProvider(tmp_path, PEOPLE, algorithm=algorithm) as own,
+        SmallKeyService(tmp_path, own) as small,
+    ):
         assert small.ask(own.log_in("anna", AUDIENCE)).status_code == 200
         signed = unsigned(small.claims(), {"alg": "RS256", "kid": own.keys[0].kid, "typ": "at+jwt"})
         assert "does not have" in refused(small, f"{signed}.{b64(bytes(256))}")
