@@ -25,6 +25,7 @@ OWN = {
     "init": "ledger.founding:init",
     "source": "ledger.registrar:app",
     "ledger": "ledger.serving:app",
+    "doctor": "ledger.doctor:doctor",
 }
 # name → the extra whose libraries it needs
 EXTRAS = {"init": "ledger", "source": "ledger", "ledger": "ledger", "department": "department"}
