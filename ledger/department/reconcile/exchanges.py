@@ -52,7 +52,8 @@ def exchanges(sides: Iterable[Side | Outcome]) -> Iterator[Event]:
             elif not _add(db, side):
                 yield Event(side.file, side.position, side.day, class_=Class.REPEATED)
         rows = db.execute(
-            f"SELECT {_COLUMNS} FROM sides ORDER BY min(at) OVER (PARTITION BY key), key, at, rowid"
+            f"SELECT {_COLUMNS} FROM sides WINDOW same AS (PARTITION BY key) "
+            "ORDER BY min(at) OVER same, min(rowid) OVER same, key, at, rowid"
         )
         waiting = map(_side, rows)
         for _, group in groupby(waiting, key=lambda side: side.key):
