@@ -6,6 +6,7 @@ import os
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from outboxclaims import claims_in_outbox
 from smalldepartment import SmallDepartment
 
 from ledger.core.errors import GlassbookError
+from ledger.department import recording
 from ledger.department.otlp import app, requests
 from ledger.department.otlp.receiver import Receiver
+from ledger.department.recording import Desk
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 JSON = {"Content-Type": "application/json"}
@@ -159,6 +162,7 @@ BROKEN: dict[str, tuple[bytes, dict[str, str], int]] = {
     "gzip of many members": (gzip.compress(b"") * 1000, PROTOBUF | {"Content-Encoding": "gzip"}, 400),
     "a bomb": (gzip.compress(bytes(17 << 20)), JSON | {"Content-Encoding": "gzip"}, 413),
     "too long": (bytes((16 << 20) + 1), PROTOBUF, 413),
+    "gzip in large letters, and none": (b"x", PROTOBUF | {"Content-Encoding": "GZIP"}, 400),
     "another coding": (b"", PROTOBUF | {"Content-Encoding": "zstd"}, 415),
     "text": (b"", {"Content-Type": "text/plain"}, 415),
     "no type": (b"", {}, 415),
@@ -288,6 +292,33 @@ def test_too_much_at_once_is_told_to_wait(
     assert answer.status_code == 429 and answer.headers["retry-after"] == "2"
     monkeypatch.undo()
     assert received.post(traces(a_span()), PROTOBUF).status_code == 200
+
+
+def test_a_queue_that_is_full_tells_the_sender_to_wait(
+    small: SmallDepartment, received: Received, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "WAITING", 2)
+    entered, gate = threading.Event(), threading.Event()
+
+    def block(_: Desk) -> bool:
+        entered.set()
+        return gate.wait(20)
+
+    held = received._receiver._recording.run(block)
+    assert entered.wait(20)
+    answers: list[int] = []
+    first = threading.Thread(
+        target=lambda: answers.append(received.post(traces(a_span(number=1)), PROTOBUF).status_code)
+    )
+    first.start()
+    while not received._receiver._recording._waiting:
+        time.sleep(0.01)
+    answer = received.post(traces(a_span(number=2), a_span(number=3)), PROTOBUF)
+    assert answer.status_code == 429 and Status.FromString(answer.content).code == 8
+    gate.set()
+    first.join()
+    assert held.result()
+    assert answers == [200] and len(claims_in_outbox(small)) == 1
 
 
 def test_a_body_that_does_not_come_to_its_end_is_given_up(

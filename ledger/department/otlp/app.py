@@ -20,7 +20,7 @@ from ledger.department.otlp.answers import JSON, PROTOBUF, Answer, failure, succ
 from ledger.department.otlp.requests import LIMIT, SIGNALS, TooLarge, read_request, unpack
 from ledger.department.recording import Crowded, Recording
 
-AT_ONCE: Final = 32
+AT_ONCE: Final = 16
 """Requests whose bodies are in memory; the next one is told to come later."""
 
 READ_S: Final = 30.0
@@ -100,7 +100,7 @@ class OtlpApp:
         loop = asyncio.get_running_loop()
         try:
             outcomes = await loop.run_in_executor(
-                self._readers, self._outcomes, body, headers.get(b"content-encoding", b""), signal, encoding
+                self._readers, self._outcomes, body, _coding(headers), signal, encoding
             )
             results = await asyncio.wrap_future(self._recording.record(outcomes)) if outcomes else []
         except TooLarge as error:
@@ -141,7 +141,7 @@ class OtlpApp:
                 raise _Refused(failure(401, "needs the token", encoding, www_authenticate="Bearer"))
         if _media_type(headers) not in (PROTOBUF, JSON):
             raise _Refused(failure(415, f"the body must be {PROTOBUF} or {JSON}", encoding))
-        if headers.get(b"content-encoding", b"") not in (b"", b"identity", b"gzip"):
+        if _coding(headers) not in (b"", b"identity", b"gzip"):
             raise _Refused(failure(415, "gzip or no encoding at all", encoding, accept_encoding="gzip"))
 
 
@@ -152,6 +152,10 @@ def _headers(scope: Scope) -> dict[bytes, bytes]:
 
 def _media_type(headers: dict[bytes, bytes]) -> str:
     return headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def _coding(headers: dict[bytes, bytes]) -> bytes:
+    return headers.get(b"content-encoding", b"").lower()
 
 
 async def _read(headers: dict[bytes, bytes], encoding: str, receive: Receive) -> bytes:

@@ -113,9 +113,9 @@ class Tally:
         with self._lock:
             for outcome, again in zip(outcomes, before, strict=True):
                 self._counts["recorded before" if again else outcome.fate.value] += 1
-                if outcome.fate is Fate.REJECTED and outcome.reason not in self._reasons:
-                    if len(self._reasons) < _REASONS:
-                        self._reasons.add(outcome.reason)
+                known = outcome.reason in self._reasons or len(self._reasons) >= _REASONS
+                if outcome.fate is Fate.REJECTED and not known:
+                    self._reasons.add(outcome.reason)
                     new.append(outcome.reason)
             due = self._clock() - self._told_at >= SAY_EVERY
         for reason in new:
