@@ -24,6 +24,7 @@ from ledger.logs import configure_logs
 from ledger.memory import settle_memory
 from ledger.sequencer.run import SequencerLost, run_sequencer
 from ledger.settings import Listen, Settings, SettingsRefused, read_settings
+from ledger.slowclients import bounded_protocol
 from ledger.store import Store, StoreBusy, StoreUnusable, log
 
 app = typer.Typer(no_args_is_help=True, help="The ledger's own processes.")
@@ -55,6 +56,7 @@ def serve(
     settle_memory()
     config = uvicorn.Config(
         serving,
+        http=bounded_protocol(),
         access_log=False,
         log_config=None,
         server_header=False,

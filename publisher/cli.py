@@ -32,6 +32,7 @@ from ledger.keyfiles import (
 from ledger.logs import configure_logs
 from ledger.memory import settle_memory
 from ledger.settings import Settings, SettingsRefused, read_settings
+from ledger.slowclients import bounded_protocol
 from ledger.store import Store, StoreBusy, StoreUnusable
 from ledger.store.charter import read_charter
 from publisher import statuscommand
@@ -221,6 +222,7 @@ def publish_and_serve(settings: Settings, signer: LogSigner, store: Store, bound
     )
     config = uvicorn.Config(
         public_app(site),
+        http=bounded_protocol(),
         access_log=False,
         log_level="warning",
         lifespan="off",

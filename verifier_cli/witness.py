@@ -23,9 +23,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ledger.files import FileRefused
+from ledger.slowclients import bounded_protocol
 from verifier_cli.cosigning import CLOCK_BACK, FORK, Request, condemned, cosign, examine, forked
 from verifier_cli.following import CLOCK, UNSAVED
-from verifier_cli.slowclients import bounded_protocol
 from verifier_cli.submission import MAX_BODY, TEXT_TYPE, Answer
 from verifier_cli.watchhooks import Webhook
 from verifier_cli.witnessalarms import AGAIN_SECONDS, Alarms, say

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httpx
 from oracle import mth, proof
@@ -43,8 +43,8 @@ class RunningWitness:
 
     file: WitnessFile
     url: str
+    client: httpx.Client
     now: float = NOW
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False))
 
     def post(self, body: bytes) -> httpx.Response:
         return self.client.post(f"{self.url}/add-checkpoint", content=body)

@@ -18,8 +18,8 @@ import uvicorn
 from auditedlog import AuditedLog, WitnessProcess, make_auditor, tell
 from logserver import Handler, LogServer
 
+from ledger.slowclients import bounded_protocol
 from verifier_cli.auditfile import AuditFile
-from verifier_cli.slowclients import bounded_protocol
 from verifier_cli.witness import AUDIT_SECONDS, witness_app
 from verifier_cli.witnessfile import WitnessFile
 from verifier_cli.witnesswords import status_words
