@@ -223,7 +223,8 @@ def test_a_lost_outbox_counts_sealed_streams_from_one_again(small: SmallDepartme
         list(record_events(seal_outcomes(outcomes, MARCH), maker, home.outbox, small.now, find))
         assert [(s.seal, s.given) for s in home.outbox.streams()] == [(MARCH, 3)]
     small.send()
-    assert [access.n for access in mine(small, at("2027-03-01T00:00:00")).accesses] == [1, 2, 3]
+    found = mine(small, at("2027-03-01T00:00:00")).accesses
+    assert sorted(access.n for access in found) == [1, 2, 3]
 
 
 def test_what_is_opened_early_changes_an_entry_or_lacks_its_proof(small: SmallDepartment) -> None:
@@ -251,7 +252,7 @@ def test_a_seal_is_opened_early_without_a_record_of_it(small: SmallDepartment) -
         record_unsealing(home, registration, [ANNA], [MARCH], check_unseal(registration, 1), NOW)
     small.send()
     accesses = mine(small, NOW, keys(small, NOW, unseal=(MARCH,))).accesses
-    assert [access.record.seal for access in accesses] == [MARCH, 0]
+    assert sorted(access.record.seal for access in accesses) == [0, MARCH]
     never = replace(registration.newest, seal_months=0)
     with pytest.raises(CannotGoOn, match="never could seal"):
         check_unseal(replace(registration, versions=(never,)), 1)
