@@ -26,6 +26,7 @@ from ledger.core.note import SignatureLine, VerifierKey, format_note, parse_note
 from ledger.core.policy import Opened, Policy, Witness
 from ledger.core.tiles import TileHashes
 from ledger.store import Store
+from ledger.store.charter import read_charter
 from ledger.store.log import read_size
 from ledger.store.publication import Publication, read_publication, swap_published, swap_signed
 from ledger.store.witnesses import COSIGNS, WitnessProgress, keep_witnesses, read_witnesses, write_witnesses
@@ -43,6 +44,9 @@ log = structlog.get_logger("publisher")
 LONGEST_REFRESH_S = 480
 """An idle log's checkpoint is cosigned anew after this long at the latest: 10 minutes less the time to try
 in."""
+
+LEAST_REFRESH_S = 5
+"""However little delay a charter promises."""
 
 REUSE_S = 240
 """What was signed and could not be published is signed again when its signature is older than this."""
@@ -65,8 +69,8 @@ class Status:
 class Publisher:
     """Publishes one log into one folder. Not safe for several threads; `status` and `standings` may be read from any.
 
-    An idle log's checkpoint is renewed after `refresh_s` seconds; witnesses beyond the quorum are waited for
-    `witness_wait_s` seconds more.
+    An idle log's checkpoint is renewed after `refresh_s` seconds, or half of the charter's merge delay where that is
+    shorter; witnesses beyond the quorum are waited for `witness_wait_s` seconds more.
     """
 
     def __init__(
@@ -173,6 +177,9 @@ class Publisher:
         return self._now() - self._renewed >= self._refresh_s
 
     def _recover(self, policy: Policy) -> Edge:
+        # What is older than the promised delay is stale to whoever watches, also where nothing was promised.
+        charter = read_charter(self._store, self._signer.vkeys[0].name)
+        self._refresh_s = min(self._refresh_s, max(LEAST_REFRESH_S, charter.merge_delay_s // 2))
         note = self._folder.checkpoint()
         if note is not None:
             self._show(note)  # what is published is served, whether or not we may sign more

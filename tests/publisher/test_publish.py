@@ -7,6 +7,7 @@ import time
 import pytest
 from smalllog import NOW, Clock, SmallLog, walk
 
+from ledger.core.statements import parse_charter
 from publisher import growing
 from publisher.policy import PolicyRefused
 from publisher.recovery import Superseded
@@ -45,9 +46,10 @@ def test_an_idle_log_is_left_alone_until_its_checkpoint_grows_old(small: SmallLo
 
 
 def test_a_checkpoint_is_renewed_in_time_whatever_the_settings_say(small: SmallLog, clock: Clock) -> None:
+    """In half of the charter's merge delay: a watcher calls a checkpoint stale that is older than all of it."""
     publisher = small.publisher(refresh_s=100_000)
     assert publisher.round()
-    clock.now += 480
+    clock.now += parse_charter(small.charter).merge_delay_s // 2
     assert publisher.round()
 
 
