@@ -1,12 +1,19 @@
 """docs/verify-by-hand.md is run as it stands, in bash, on a real log; and it finds what was altered."""
 
+import json
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from demorun import DemoRun
 
+from ledger.core.encoding import b64decode
+from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.merkle import leaf_hash
+from ledger.core.promise import Promise, sign_promise
+from ledger.keyfiles import read_ed25519
 from samples import tamper
 
 PAGE = Path(__file__).parents[2] / "docs" / "verify-by-hand.md"
@@ -46,6 +53,28 @@ def test_the_page_does_not_work_as_it_stands(demo_run: DemoRun) -> None:
     assert any("W1 saw this checkpoint" in line for line in lines)
     assert "ok   their tree has the root that the log signed" in lines
     assert "ok   the record is in the index" in lines
+
+
+def test_a_promise_is_judged_wrongly_by_hand(demo_run: DemoRun, tmp_path: Path) -> None:
+    folder = copy_of(demo_run, tmp_path)
+    key = read_ed25519(demo_run.folder / "operator" / "keys" / "ledger.key")
+    note = (folder / "public" / "checkpoint").read_text(encoding="utf-8")
+    receipt = json.loads(next((folder / "receipts").iterdir()).read_bytes())
+    leaf = leaf_hash(b64decode(receipt["entry"], "entry"))
+    now = int(time.time())
+    origin = note.split("\n")[0]
+    for name, promised, accepted in (
+        ("a", leaf, now), ("b", leaf, 1_000_000_000), ("c", bytes(32), 1_000_000_000), ("d", bytes(32), now),
+    ):  # fmt: skip
+        (folder / f"{name}.promise").write_bytes(sign_promise(Promise(origin, promised, accepted), key))
+    forged = sign_promise(Promise(origin, leaf, now), Ed25519PrivateKey.generate())
+    (folder / "e.promise").write_bytes(forged)
+    done = run_by_hand(folder)
+    verdicts = [line.split("Z: ")[1] for line in done.stdout.splitlines() if "  due by " in line]
+    assert verdicts == [
+        "kept", "published; an earlier checkpoint can show whether in time", "broken", "open",
+    ]  # fmt: skip
+    assert done.returncode == 1 and "NOT  the ledger signed e.promise" in done.stdout
 
 
 def test_a_forged_signature_passes_by_hand(demo_run: DemoRun, tmp_path: Path) -> None:
