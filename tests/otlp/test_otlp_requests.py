@@ -109,6 +109,7 @@ def test_json_and_protobuf_say_the_same_of_a_span(small: SmallDepartment, receiv
     answer = received.post(traces(a_span("anna", 1), a_span("berta", 2), a_span("carla", 3)), PROTOBUF)
     assert answer.status_code == 200 and answer.content == b""
     assert [claims["subject"] for claims in claims_in_outbox(small)] == ["id:anna", "id:berta", "id:carla"]
+    assert small.send().receipts == 3
 
 
 def test_partial_success_counts_and_names_nobody(small: SmallDepartment, received: Received) -> None:
@@ -346,6 +347,19 @@ def test_many_senders_at_once_lose_and_double_nothing(small: SmallDepartment, re
         thread.join()
     claims = claims_in_outbox(small)
     assert len(claims) == 120 and len({c["event"]["trace_id"] for c in claims}) == 120
+
+
+def test_connections_that_say_nothing_do_not_pile_up(small: SmallDepartment, received: Received) -> None:
+    host, port = received._receiver.address.removeprefix("http://").split(":")
+    idle = [socket.create_connection((host, int(port)), timeout=10) for _ in range(256)]
+    assert received.post(traces(a_span()), PROTOBUF).status_code == 503
+    for connection in idle:
+        connection.close()
+    deadline = time.monotonic() + 20
+    while received.post(traces(a_span()), PROTOBUF).status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(claims_in_outbox(small)) == 1
 
 
 def test_unpacking_stops_at_the_limit() -> None:

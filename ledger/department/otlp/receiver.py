@@ -25,6 +25,7 @@ from ledger.files import FileRefused, read_private
 SAY_EVERY: Final = 60.0
 """Seconds between two lines that say what came in; a rejection for a new reason is said at once."""
 
+_CONNECTIONS: Final = 256
 _LONGEST_LINE: Final = 65_536
 _TOKEN_BYTES: Final = 16
 _REASONS: Final = 1000
@@ -69,6 +70,7 @@ class Receiver:
                 proxy_headers=False,
                 server_header=False,
                 h11_max_incomplete_event_size=_LONGEST_LINE,
+                limit_concurrency=_CONNECTIONS,
                 timeout_graceful_shutdown=20,
             )
         )
