@@ -66,7 +66,7 @@ def make_due(
     for start in range(0, len(days), _AT_ONCE):
         with outbox.transaction():
             for day in days[start : start + _AT_ONCE]:
-                made += add_coverage(outbox, day, sign(day), now, without_waiting=now >= rule.late(day))
+                made += add_coverage(outbox, day, sign(day), now, wait_s=rule.wait_hours * 3600)
     return made
 
 

@@ -25,7 +25,7 @@ class CoverageRule:
         return (day + 1) * SECONDS_PER_DAY + self.hour * 3600
 
     def late(self, day: int) -> int:
-        """Unix seconds from which it is covered without the records that only wait here."""
+        """Unix seconds from which, had the agent run, it is covered without the records that only wait here."""
         return self.due(day) + self.wait_hours * 3600
 
     def last_due(self, now: int) -> int:

@@ -56,6 +56,9 @@ class CoverageCounts:
     last: int | None
 
 
+PUT_OFF: Final = "coverage is put off since, day"
+"""Where the outbox keeps since when, Unix seconds, for each such day."""
+
 OF_DAY: Final = "substr(entry, 9, 4) = ?"
 _COLUMNS: Final = "day, entry, leaf_hash, state, problem, changed"
 
@@ -66,29 +69,37 @@ def days_known(outbox: Outbox) -> set[int]:
         return {row[0] for row in db.execute("SELECT day FROM coverages")}
 
 
-def add_coverage(
-    outbox: Outbox, day: int, make: Callable[[int], bytes], now: int, *, without_waiting: bool
-) -> bool:
+def add_coverage(outbox: Outbox, day: int, make: Callable[[int], bytes], now: int, *, wait_s: int) -> bool:
     """Make the coverage of a day, `make(records)`, unless records of the day may be on their way.
 
-    `without_waiting`: also while records of the day wait here that the ledger never saw; these will be late.  A
-    refused coverage of the day is made anew.  False when it is not the time.  Inside a transaction.
+    While records of the day only wait here, and the ledger never saw them, it is put off for `wait_s` seconds; then
+    they will be late.  A refused coverage is made anew.  False when it is not the time.  Inside a transaction.
     """
     with outbox.reading() as db:
         tried, owed = db.execute(
             f"SELECT coalesce(sum(tried), 0), count(*) FROM records WHERE {OF_DAY}", (u32(day),)
         ).fetchone()
-        if tried or (owed and not without_waiting):
+        if tried or (owed and _put_off(outbox, day, now, wait_s)):
             return False
         row = db.execute("SELECT state FROM coverages WHERE day = ?", (day,)).fetchone()
         if row is not None and row[0] != "refused":
             return False
+        outbox.put(f"{PUT_OFF} {day}", None)
         entry = make(_count(outbox, day))
         db.execute(
             f"INSERT OR REPLACE INTO coverages ({_COLUMNS}) VALUES (?, ?, ?, 'waiting', '', ?)",
             (day, entry, leaf_hash(entry), now),
         )
     return True
+
+
+def _put_off(outbox: Outbox, day: int, now: int, wait_s: int) -> bool:
+    """Whether it is not so long yet that the day's coverage is put off."""
+    name = f"{PUT_OFF} {day}"
+    since = int(outbox.get(name) or now)
+    if since == now:
+        outbox.put(name, str(now).encode())
+    return now < since + wait_s
 
 
 def _count(outbox: Outbox, day: int) -> int:

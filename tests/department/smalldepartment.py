@@ -19,8 +19,8 @@ import httpx
 from logfactory import DAY, NOW, LogFactory, TestSource
 
 from ledger.core.encoding import b64decode, format_date
-from ledger.core.entries import Record, decode_entry
-from ledger.core.keys import Ed25519PrivateKey, format_private_key
+from ledger.core.entries import Coverage, Record, decode_entry, signed_message
+from ledger.core.keys import Ed25519PrivateKey, format_private_key, verify_ed25519
 from ledger.core.merkle import leaf_hash
 from ledger.core.promise import Promise, sign_promise
 from ledger.department.access import Outcome
@@ -88,27 +88,36 @@ class Ledger:
 
     def _take(self, raw: bytes) -> dict[str, Any]:
         entry = decode_entry(raw)
-        assert isinstance(entry, Record)
+        assert isinstance(entry, Record | Coverage)
         for index, other in enumerate(self.log.entries):
             if other == raw:
                 return {"status": "duplicate", "index": index}
             if decode_entry(other).index_label == entry.index_label:
                 return self._refusal("label-conflict")
+        version = self.log.register.in_force(entry.source)
+        assert version is not None
+        if not verify_ed25519(version.key, entry.signature, signed_message(self.log.origin, raw)):
+            return self._refusal("bad-signature")
+        if isinstance(entry, Coverage) and entry.records != self.records_of(entry.day):
+            return self._refusal("rule-broken", "count")
         self.accepted.setdefault(raw, self.now)
         if not self.forgetting:
             self.log.append(raw)
         return {"status": "accepted", "promise": self.promise(raw)}
+
+    def records_of(self, day: int) -> int:
+        """Records of a day in the log."""
+        entries = map(decode_entry, self.log.entries)
+        return sum(isinstance(entry, Record) and entry.day == day for entry in entries)
 
     def promise(self, raw: bytes) -> str:
         """The promise for an entry; tests replace it."""
         promise = Promise(self.log.origin, leaf_hash(raw), self.accepted[raw])
         return sign_promise(promise, self.log.ledger_key).decode()
 
-    def _refusal(self, code: str) -> dict[str, Any]:
-        return {
-            "status": "refused",
-            "problem": {"type": f"urn:glassbook:problem:{code}", "title": "No", "detail": "because"},
-        }
+    def _refusal(self, code: str, rule: str = "") -> dict[str, Any]:
+        problem = {"type": f"urn:glassbook:problem:{code}", "title": "No", "detail": "because"}
+        return {"status": "refused", "problem": problem | ({"rule": rule} if rule else {})}
 
     def publish(self) -> None:
         if self.publishing:
