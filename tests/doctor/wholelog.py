@@ -88,6 +88,17 @@ class WholeLog:
             "glassbook", "department", command, "--dir", self.department, *secret, *words, code=code
         )
 
+    def source_any(self, command: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        """The same, whatever its exit code."""
+        secret = ("--passphrase-file", self.passphrase)
+        return self.run(
+            "glassbook", "department", command, "--dir", self.department, *secret, *words, code=None
+        )
+
+    def source_without_keys(self, command: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        """For a command that opens no key."""
+        return self.run("glassbook", "department", command, "--dir", self.department, *words)
+
     def doctor(self, folder: Path, *words: str | Path, code: int | None = 0) -> str:
         """What `glassbook doctor` prints."""
         return self.run("glassbook", "doctor", folder, *words, code=code).stdout
