@@ -94,6 +94,12 @@ class _Job:
 
 
 @dataclass(slots=True)
+class _Change:
+    prepare: Callable[[Desk], Callable[[], None]]
+    future: Future[None] = field(default_factory=Future)
+
+
+@dataclass(slots=True)
 class _Deed:
     act: Callable[[Desk], Any]
     future: Future[Any] = field(default_factory=Future)
@@ -109,7 +115,7 @@ class Recording:
     def __init__(
         self, open_home: Callable[[], Home], say: Say, clock: Callable[[], float] = time.time
     ) -> None:
-        self._jobs: deque[_Job | _Deed] = deque()
+        self._jobs: deque[_Job | _Change | _Deed] = deque()
         self._waiting = 0
         self._closing = False
         self._changed = threading.Condition()
@@ -141,13 +147,19 @@ class Recording:
         self._put(job, len(outcomes))
         return job.future
 
+    def change(self, prepare: Callable[[Desk], Callable[[], None]]) -> Future[None]:
+        """Call `prepare`, and what it returns inside a transaction that other changes share.  Raises Crowded."""
+        change = _Change(prepare)
+        self._put(change, 1)
+        return change.future
+
     def run(self, act: Callable[[Desk], T]) -> Future[T]:
         """What `act` returns, called in the thread after all that was asked for before.  Raises Crowded."""
         deed = _Deed(act)
         self._put(deed, 1)
         return deed.future
 
-    def _put(self, job: _Job | _Deed, size: int) -> None:
+    def _put(self, job: _Job | _Change | _Deed, size: int) -> None:
         with self._changed:
             if self._closing:
                 raise CannotGoOn("recording", "has ended; nothing of this was recorded")
@@ -175,31 +187,58 @@ class Recording:
         while jobs := self._next():
             if isinstance(jobs, _Deed):
                 _do(desk, jobs)
-            else:
-                _record(desk, jobs)
+                continue
+            _change(desk, [job for job in jobs if isinstance(job, _Change)])
+            _record(desk, [job for job in jobs if isinstance(job, _Job)])
         desk.home.close()
 
-    def _next(self) -> list[_Job] | _Deed | None:
-        """A deed, some jobs that go into one transaction, or one large one; None at the end."""
+    def _next(self) -> list[_Job | _Change] | _Deed | None:
+        """A deed, or what fits into one transaction, or one large job; None at the end."""
         with self._changed:
             while not self._jobs:
                 if self._closing:
                     return None
                 self._changed.wait()
             first = self._jobs.popleft()
+            size = _size(first)
+            self._waiting -= size
             if isinstance(first, _Deed):
-                self._waiting -= 1
                 return first
-            jobs, size = [first], len(first.outcomes)
+            jobs: list[_Job | _Change] = [first]
             while self._jobs:
                 other = self._jobs[0]
-                if isinstance(other, _Deed) or size + len(other.outcomes) > TOGETHER:
+                if isinstance(other, _Deed) or size + _size(other) > TOGETHER:
                     break
                 jobs.append(other)
                 self._jobs.popleft()
-                size += len(other.outcomes)
-            self._waiting -= size
+                size += _size(other)
+                self._waiting -= _size(other)
             return jobs
+
+
+def _size(job: _Job | _Change | _Deed) -> int:
+    return len(job.outcomes) if isinstance(job, _Job) else 1
+
+
+def _change(desk: Desk, changes: list[_Change]) -> None:
+    prepared: list[tuple[_Change, Callable[[], None]]] = []
+    for change in changes:
+        try:
+            prepared.append((change, change.prepare(desk)))
+        except Exception as error:
+            change.future.set_exception(error)
+    if not prepared:
+        return
+    try:
+        with desk.outbox.transaction():
+            for _, keep in prepared:
+                keep()
+    except Exception as error:
+        for change, _ in prepared:
+            change.future.set_exception(error)
+        return
+    for change, _ in prepared:
+        change.future.set_result(None)
 
 
 def _do(desk: Desk, deed: _Deed) -> None:
@@ -212,6 +251,8 @@ def _do(desk: Desk, deed: _Deed) -> None:
 
 
 def _record(desk: Desk, jobs: list[_Job]) -> None:
+    if not jobs:
+        return
     outcomes = iter([outcome for job in jobs for outcome in job.outcomes])
     withins = {outcome.identity: job.within for job in jobs if job.within for outcome in job.outcomes}
 

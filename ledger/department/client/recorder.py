@@ -203,19 +203,22 @@ class Entry:
         outcome = self.outcome or (SUCCESS if kind is None else FAILURE)
         accesses = [went(access, outcome, map(str, self.fields)) for access in self._accesses]
 
-        def amend(desk: Desk) -> None:
+        def amend(desk: Desk) -> Callable[[], None]:
             maker = desk.maker()
             pairs = [
                 (old.leaf_hash, maker.prepare(access, old.n))
                 for access, old in zip(accesses, self._made, strict=True)
             ]
-            with desk.outbox.transaction():
+
+            def keep() -> None:
                 for leaf_hash, better in pairs:
                     desk.outbox.amend(leaf_hash, better, int(time.time()))
 
+            return keep
+
         try:
-            return self._recorder._opened().run(amend)
-        except NotRecorded as error:
+            return self._recorder._opened().change(amend)
+        except GlassbookError as error:
             failed: Future[None] = Future()
             failed.set_exception(error)
             return failed
