@@ -6,6 +6,10 @@
 
 all under one index root. Which streams there can be follows from the register: every epoch of a source's newest
 version, every scheme that any of its versions stated, and the seals of `seals_to_ask_for`.
+
+`completeness_of_stream` and `completeness_of_register` are the rule itself, judged over all proofs at once: what
+the vectors are held against, and for whoever has all proofs in hand. `glassbook-verify mine` asks for them a few at a
+time until the end shows itself, and so states the same rule step by step (verifier_cli.lookup, ledger.client.register).
 """
 
 from collections.abc import Callable, Iterable, Sequence

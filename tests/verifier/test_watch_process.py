@@ -248,11 +248,11 @@ def test_a_watch_killed_anywhere_goes_on_where_it_was(
 ) -> None:
     log.access(log.sources[0], key=Ed25519PrivateKey.generate())
     told = 0
-    for attempt in range(6):
+    for attempt in range(4):
         _grow(log, server)
         with Watching(tmp_path, server) as watching:
             watching.until(lambda: b"watching " in watching.err)
-            end = time.monotonic() + 0.15 * attempt
+            end = time.monotonic() + 0.2 * attempt
             while time.monotonic() < end:
                 watching.read(0.02)
         told += watching.out.count(b"BEGAN violation")
