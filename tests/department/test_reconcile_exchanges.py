@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from smalldepartment import SmallDepartment
 from test_reconcile import compared, lines, record_lines
+from typer.testing import CliRunner
 
 from ledger.core.errors import Malformed
 from ledger.department.access import Outcome
+from ledger.department.cli import app
 from ledger.department.importers.source import Source
 from ledger.department.reconcile.classes import Class, Event
 from ledger.department.reconcile.exchanges import MOST, exchanges, pairs
@@ -69,6 +71,29 @@ def test_a_side_of_a_real_exchange_stays_alone() -> None:
     # One message id was used three times, each time in another request.
     thrice = [key for key, count in Counter(event.key for event in events).items() if count > 1]
     assert [sum(event.key == key for event in events) for key in thrice] == [3]
+
+
+def test_real_exchanges_and_an_application_log_do_not_meet(tmp_path: Path) -> None:
+    small = SmallDepartment(tmp_path)
+    with gzip.open(REAL) as file:
+        records = json.load(file)["records"]
+    ids = dict.fromkeys(record["messageId"] for record in records if record["serviceCode"] == "RestTest")
+    assert len(ids) == 1905
+    known = [message for message in ids if sum(r["messageId"] == message for r in records[3000:3400])]
+    record_lines(small, lines(small, "app.jsonl", *({"request": message} for message in known)))
+    words = ("reconcile", "xroad", str(REAL), "--dir", str(small.home_folder))
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 3
+    rows = [" ".join(line.split()) for line in shown.stdout.splitlines()]
+    left = 1905 - len(known)
+    assert len(known) > 100 and rows[-6:] == [
+        f"2020-11-03 1905 0 {len(known)} 0 {left} 0 0 0",
+        "2615 events: 1905 accesses",
+        "710 not about a person",
+        f"{left} accesses have no record: import the log that they stand in.",
+        "Records that wait have no receipt yet: glassbook department send --wait",
+        "NOT ACCOUNTED FOR: not every access has its record.",
+    ]
 
 
 def test_a_corrected_document_is_read_otherwise_than_its_records(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 By identity an event stands for all its records.  By a claim (`event.request_id`, `event.trace_id`), which many events
 and records may share, each record is taken once: ten accesses in one request need ten records that name it.
 
-What was met is kept in temporary tables of SQLite, so memory stays small however long the logs are.  The outbox
-itself is only read; a running agent may go on meanwhile.
+What was met is kept in temporary tables of SQLite, so memory stays small however long the logs are.  Of what the
+outbox holds nothing is changed, and a running agent may go on meanwhile.
 """
 
 from __future__ import annotations
