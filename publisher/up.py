@@ -25,8 +25,8 @@ from ledger.settings import SettingsRefused, read_settings
 from ledger.store import Store, StoreBusy, StoreUnusable
 from ledger.store.charter import read_charter
 
-SETTLED_SECONDS = 5.0
-"""A part that ran for less than this and failed is not started again."""
+SETTLED_SECONDS = 15.0
+"""A part that ran for less than this and failed is not started again. To start may take some seconds where much runs."""
 
 STOP_SECONDS = 20.0
 """How long a part may take to end after SIGTERM before it is killed; nothing is lost then either."""
