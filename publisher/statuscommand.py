@@ -59,6 +59,8 @@ def words(found: Overview, now: int) -> list[str]:
     ]
     if waiting := found.size - row.published_size:
         lines.append(f"            {waiting:,} entries are sequenced, not published")
+        if found.running and all(progress.standing == COSIGNS for _, progress in found.standings):
+            lines.append("            if that lasts, GET /readyz at the publisher and its log say why")
     lines.append("")
     for witness, progress in found.standings:
         if progress.standing != COSIGNS:

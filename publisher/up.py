@@ -26,7 +26,7 @@ from ledger.store import Store, StoreBusy, StoreUnusable
 from ledger.store.charter import read_charter
 
 SETTLED_SECONDS = 15.0
-"""A part that ran for less than this and failed is not started again. To start may take some seconds where much runs."""
+"""A part that ran for less than this and failed is not started again; a busy machine takes seconds to start one."""
 
 STOP_SECONDS = 20.0
 """How long a part may take to end after SIGTERM before it is killed; nothing is lost then either."""
