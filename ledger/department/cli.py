@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ from ledger.department.commandline import (
     say,
     show,
 )
+from ledger.department.coveragetable import coverage_receipts
 from ledger.department.erasecli import erase, erase_epoch
 from ledger.department.home import Home
 from ledger.department.identifiers import canonical_subject
@@ -248,15 +250,20 @@ def promises(
 def receipts(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")],
     folder: HomeFolder = HERE,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the newest.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many of each, the newest.")] = None,
 ) -> None:
-    """Write receipts as files, INDEX.receipt.json."""
+    """Write receipts of records and of coverages as files, INDEX.receipt.json."""
     with faults(folder), Home(folder) as home:
         out.mkdir(parents=True, exist_ok=True)
-        kept = list(home.outbox.receipts(limit))
-        for position, receipt in kept:
-            write_atomic(out / f"{position}.receipt.json", receipt)
-        typer.echo(f"{out}: {len(kept)} receipts")
+        kept = written = 0
+        for position, receipt in chain(home.outbox.receipts(limit), coverage_receipts(home.outbox, limit)):
+            kept += 1
+            path = out / f"{position}.receipt.json"
+            if not path.exists():
+                write_atomic(path, receipt)
+                written += 1
+        there = f", {kept - written} of them were there already" if written < kept else ""
+        typer.echo(f"{out}: {kept} receipts{there}")
 
 
 @app.command()

@@ -12,7 +12,7 @@ Both are decided in one transaction each, whoever sends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -173,6 +173,15 @@ def count_coverages(outbox: Outbox) -> CoverageCounts:
         states.get("done", 0),
         last,
     )
+
+
+def coverage_receipts(outbox: Outbox, limit: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Index in the log and receipt file of the newest `limit` coverages that have one, newest first."""
+    with outbox.reading() as db:
+        yield from db.execute(
+            "SELECT position, receipt FROM coverages WHERE receipt IS NOT NULL ORDER BY position DESC LIMIT ?",
+            (-1 if limit is None else limit,),
+        )
 
 
 def coverage_problems(outbox: Outbox) -> list[tuple[int, str]]:

@@ -8,8 +8,8 @@ WHAT_NEXT: Final[dict[str, str]] = {
     "source-unknown": "the registrar has to register this source (statement.json); then send again",
     "source-retired": "the register says the source is retired; speak with the registrar",
     "source-revoked": "the register says the source is revoked; speak with the registrar",
-    "bad-signature": "the register has another key: put the right file in place, or, when it was rotated while records "
-    "waited, have the old one registered until these are sent; then send again",
+    "bad-signature": "the register has another key: department.toml has to name its file as key or next_key; then the "
+    "running agent (glassbook department run) signs these again",
     "rule-broken": "the registration has to allow it (epoch, activity or seal); have it changed and send again",
     "day-in-future": "the ledger's clock is behind this one; it is sent again by itself",
     "label-conflict": "this number was given before, by an outbox that was lost: run glassbook department recover",
