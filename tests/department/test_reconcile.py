@@ -370,6 +370,14 @@ def test_a_file_makes_a_traceback(small: SmallDepartment, format_: str) -> None:
         assert not found["complete"] and found["summary"]["rejected"] == 1
 
 
+def test_an_access_before_1970_makes_a_traceback_or_goes_missing(small: SmallDepartment) -> None:
+    log = lines(small, "old.jsonl", {"at": "1969-07-20T20:17:40Z"})
+    found = compared(small, "jsonl", log, "--map", small.folder / "jsonl.toml", code=3)
+    assert found["summary"]["without_record"] + found["summary"]["rejected"] == 1
+    words = ("jsonl", log, "--map", small.folder / "jsonl.toml", "--from", "1960-01-01", "--to", "1969-12-31")
+    assert compared(small, *words, code=3)["summary"]["outside"] == 0
+
+
 def test_a_long_log_makes_an_endless_answer(small: SmallDepartment) -> None:
     log = lines(small, "long.jsonl", *({"n": i} for i in range(10_050)))
     found = compared(small, "jsonl", log, "--map", small.folder / "jsonl.toml", code=3)

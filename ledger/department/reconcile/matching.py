@@ -61,7 +61,7 @@ class Matching:
         """How an event stands; days outside `first` … `last` are not looked at."""
         if event.identity and event.class_ is None and not self._is_new(event.identity):
             return Found(event, Class.REPEATED)
-        if event.day is not None and not (first or 0) <= event.day <= (LAST_DAY if last is None else last):
+        if event.day is not None and not _within(event.day, first, last):
             # Its record may be of the next day, by another mapping: it has an access all the same.
             self._meet(event.key)
             return Found(event, Class.OUTSIDE)
@@ -87,6 +87,9 @@ class Matching:
 
     def records(self, first: int, last: int) -> Iterator[Unmet]:
         """The records of these days, both included, in order: those an event led to, and the others."""
+        first = max(first, 0)  # no record is of a day before 1970, whatever a log says
+        if first > last:
+            return
         note_receipts(self._outbox)
         values = {"kind": KINDS[self._by], "first": first, "last": last}
         with self._outbox.reading() as db:
@@ -144,6 +147,10 @@ class Matching:
             if kept is None:
                 return Found(event, Class.NOT_TOLD)
         return Found(event, Class.NO_RECORD, reason)
+
+
+def _within(day: int, first: int | None, last: int | None) -> bool:
+    return (first is None or day >= first) and (last is None or day <= last)
 
 
 def _indices(rows: list[tuple[str | None, str | None, int | None]]) -> tuple[int, ...]:
