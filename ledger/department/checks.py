@@ -24,9 +24,10 @@ from ledger.client.openlog import open_log
 from ledger.client.publiclog import Unreachable
 from ledger.client.seen import load_seen
 from ledger.client.view import View
+from ledger.core.encoding import day_of, format_date
 from ledger.core.errors import GlassbookError
 from ledger.core.policy import Policy
-from ledger.department.epochkeys import destroyed_epochs
+from ledger.department.epochkeys import destroyed_epochs, read_epochs
 from ledger.department.outbox import Outbox
 from ledger.department.outboxschema import VERSION
 from ledger.department.promises import standing
@@ -121,6 +122,27 @@ def _about_outbox(outbox: Outbox, registration: Registration | None, now: int) -
         yield good("promises", f"none of {found.kept} is overdue")
 
 
+def about_epochs(settings: Settings, now: int) -> Iterator[Finding]:
+    """What was announced of years' keys, and whether one that was destroyed is there again (docs/erasure.md)."""
+    for epoch, state in sorted(read_epochs(settings.home).items()):
+        check, command = f"erasure of {epoch}", f"glassbook department erase-epoch {epoch}"
+        day = format_date(state.not_before)
+        file = settings.vrf.get(epoch)
+        if not state.confirmed and day_of(now) < state.not_before:
+            yield good(check, f"its key is to be destroyed on {day} or later, as announced")
+        elif not state.confirmed:
+            yield look(
+                check, f"was announced for {day}, which has come", f"run: {command}; or with --withdraw"
+            )
+        elif not state.destroyed:
+            yield mend(check, "was confirmed and cut short", f"run: {command}")
+        elif file is not None and file.exists():
+            do = "overwrite and remove it; was it put back with a backup?"
+            yield mend(check, f"its key was destroyed, and {file} is there again", do)
+        else:
+            yield good(check, f"its key was destroyed on {format_date(day_of(state.confirmed))}")
+
+
 def _about_keys(settings: Settings, registration: Registration | None, place: Place) -> Iterator[Finding]:
     newest = registration.newest if registration is not None else None
     if newest is None:
@@ -141,6 +163,7 @@ def _about_keys(settings: Settings, registration: Registration | None, place: Pl
         if epoch not in gone:
             expected = newest.vrf.get(epoch) if newest else None
             yield about_key(path, f"VRF key of {epoch}", expected, "the register", place, in_token=False)
+    yield from about_epochs(settings, place.now)
     if newest is not None:
         for epoch in sorted(newest.vrf.keys() - settings.vrf.keys() - gone.keys()):
             do = f"name its file under [vrf] in {FILE}; nobody else has it, and it can never be changed"

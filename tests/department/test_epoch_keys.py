@@ -23,10 +23,11 @@ from ledger.core.encoding import parse_date
 from ledger.core.errors import Malformed
 from ledger.core.receipt import check_receipt, parse_receipt
 from ledger.department import epochkeys
+from ledger.department.checks import about_epochs
 from ledger.department.cli import app
 from ledger.department.epochkeys import FILE, announce, earliest, last_opening, read_epochs, withdraw
 from ledger.department.erasecommand import Choice, ask_to_destroy, destroy_epoch, finish_epoch
-from ledger.department.settings import CannotGoOn
+from ledger.department.settings import CannotGoOn, read_settings
 
 SECONDS = 86_400
 STATE = {
@@ -360,3 +361,22 @@ def test_the_commands_say_what_they_do(small: SmallDepartment, monkeypatch: pyte
     status = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert status["erasure"]["epochs"] == {"2025": {"not_before": "2027-01-01", "destroyed": "2027-01-05"}}
     assert "destroyed already" in run("--announce", "2030-01-01", code=3)
+
+
+def test_the_doctor_overlooks_what_was_announced_or_a_key_that_came_back(small: SmallDepartment) -> None:
+    def found(date: str) -> list[tuple[str, str]]:
+        settings = read_settings(small.home_folder)
+        return [(one.mark, one.says) for one in about_epochs(settings, noon(date))]
+
+    kept = key_path(small).read_bytes()
+    assert found("2026-07-02") == []
+    announced(small)
+    assert found("2026-12-31") == [
+        ("good", "its key is to be destroyed on 2027-01-01 or later, as announced")
+    ]
+    assert found("2027-01-01") == [("look", "was announced for 2027-01-01, which has come")]
+    step(small, "2027-01-02", code_in(step(small, "2027-01-02")))
+    assert found("2027-01-03") == [("good", "its key was destroyed on 2027-01-02")]
+    key_path(small).write_bytes(kept)
+    ((state, says),) = found("2027-01-03")
+    assert state == "mend" and "is there again" in says
