@@ -130,7 +130,9 @@ class Home:
             raise CannotGoOn(str(self.settings.home), what) from None
 
     def maker(self, registration: Registration) -> RecordMaker:
-        return RecordMaker(registration, self.key(registration), self.seeds())
+        return RecordMaker(
+            registration, self.key(registration), self.seeds(), forms=self.settings.identifiers
+        )
 
     def _read_key(self, path: Path, read: Callable[[Path, bytes | None], _Key]) -> _Key:
         try:

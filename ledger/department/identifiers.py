@@ -62,6 +62,15 @@ def canonical_subject(subject: str, forms: Mapping[str, str]) -> str:
     return written
 
 
+def check_form(subject: str, forms: Mapping[str, str]) -> None:
+    """NotCanonical or Malformed unless `scheme:value` is as its scheme's form has it, check digit included."""
+    if canonical_subject(subject, forms) != subject:
+        form = form_of(subject.partition(":")[0], forms)
+        raise NotCanonical(
+            "identifier", f"is not written as the form {form} has it, without spaces and hyphens"
+        )
+
+
 def _nhs(value: str) -> str:
     digits = _digits(value, 10, "an NHS number")
     # NHS Data Dictionary, "NHS Number": weights 10 to 2, and 11 minus the remainder, of which 10 is never used.

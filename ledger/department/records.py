@@ -33,6 +33,7 @@ from ledger.core.streams import (
 )
 from ledger.core.vrf import evaluate
 from ledger.department.access import Access, Claims
+from ledger.department.identifiers import check_form
 from ledger.department.outbox import Prepared, Stream, Waiting
 from ledger.department.registration import Registration
 from ledger.department.settings import CannotGoOn
@@ -51,7 +52,8 @@ _RANDOM_BYTES: Final = len(CLAIMS) * SALT_BYTES + DIGESTS * 32 + NONCE_BYTES + _
 class RecordMaker:
     """Makes the records of one source.
 
-    `seeds` are the VRF keys by epoch, 32 bytes each; `random(n)` gives n bytes.
+    `seeds` are the VRF keys by epoch, 32 bytes each; `random(n)` gives n bytes;
+    `forms` are those of identifiers by scheme, where a scheme is not named as its form.
     Raises CannotGoOn when a key is not the registered one: what it signed or labelled would be refused.
     """
 
@@ -61,8 +63,10 @@ class RecordMaker:
         key: SigningKey,
         seeds: Mapping[int, Ed25519PrivateKey],
         random: Callable[[int], bytes] = secrets.token_bytes,
+        forms: Mapping[str, str] | None = None,
     ) -> None:
         self._registration = registration
+        self._forms = forms or {}
         self._key = key
         self._seeds = seeds
         self._random = random
@@ -107,6 +111,8 @@ class RecordMaker:
             if scheme not in newest.schemes:
                 return "the mapping leads to a scheme that is not registered for this source; correct the mapping"
             check_canonical(charter.schemes, scheme, value)
+            # A slip of the pen is somebody else's number, or nobody's: no one would find the record.
+            check_form(access.subject, self._forms)
             record = Record(
                 newest.source, epoch, access.day, access.seal, self._activity(access), b"", b"", b""
             )

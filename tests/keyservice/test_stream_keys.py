@@ -21,6 +21,7 @@ from ledger.core.keys import Ed25519PrivateKey, format_private_key
 from ledger.core.keysfile import format_keys_file, parse_keys_file
 from ledger.core.sdjwt import parse_sd_jwt
 from ledger.core.streams import open_envelope
+from ledger.department.access import Access
 from ledger.department.release import release
 from ledger.files import write_atomic
 
@@ -228,6 +229,18 @@ def test_a_new_epoch_is_missed_until_a_restart(provider: OpenIdProvider, tmp_pat
         with small.home() as home:
             home.registration(int(small.clock()), small.said.append)
         assert 2019 in {epoch for epoch, _, _ in streams(small.ask(small.token()))}
+
+
+def test_a_record_stands_under_a_slip_of_the_pen(service: SmallKeyService) -> None:
+    with service.home() as home:
+        now = int(service.clock())
+        maker = home.maker(home.registration(now, service.said.append))
+        good, bad, other = (
+            maker.fault(Access(subject, day_of(now), 1, {}), now)
+            for subject in ("nhs:9434765919", "nhs:9434765918", "id:9434765918")
+        )
+    assert good == other == ""
+    assert "check digit" in bad and "943476" not in bad
 
 
 def test_one_person_asks_without_end(provider: OpenIdProvider, tmp_path: Path) -> None:
