@@ -332,6 +332,10 @@ def test_the_words_say_something_else_than_the_counts(small: SmallDepartment) ->
     shown = glassbook("reconcile", "fhir", log, "--dir", small.home_folder, code=0).stdout.splitlines()
     assert shown[-1] == "ACCOUNTED FOR: every access has its record, and every record its access."
 
+    nobody = small.write_log([r4(entity=None)])
+    shown = glassbook("reconcile", "fhir", nobody, "--dir", small.home_folder, code=0).stdout.splitlines()
+    assert shown[-1] == "NOTHING TO ACCOUNT FOR: no access is in these files."
+
 
 HOSTILE = {
     "nothing": b"",

@@ -255,7 +255,9 @@ class Result:
             )
         if unknown := self.count_records(UNKNOWN):
             lines.append(f"Of {_many(unknown, 'record')} it is not kept which access each was made of.")
-        if self.accounted:
+        if self.accounted and not self.accesses:
+            lines.append("NOTHING TO ACCOUNT FOR: no access is in these files.")
+        elif self.accounted:
             lines.append(
                 "ACCOUNTED FOR: every access has its record"
                 + (", and every record its access." if self.exact and self.count_records(MET) else ".")
