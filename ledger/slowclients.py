@@ -12,11 +12,16 @@ from typing import Any
 HEAD_SECONDS = 15.0
 
 
-def bounded_protocol(seconds: float = HEAD_SECONDS) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP protocol (for `Config(http=…)`) that gives each request's head this long."""
+def bounded_protocol(
+    seconds: float = HEAD_SECONDS, protocol: type[asyncio.Protocol] | None = None
+) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP protocol (for `Config(http=…)`) that gives each request's head this long.
+
+    `protocol` is one of uvicorn's two; without it the faster one that is installed.
+    """
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-    base: Any = AutoHTTPProtocol
+    base: Any = protocol or AutoHTTPProtocol
 
     class Bounded(base):  # type: ignore[misc]  # of which of its two classes is known only when it runs
         _look_again: asyncio.TimerHandle | None = None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from ledger.core.keysfile import format_keys_file, parse_keys_file
 from ledger.core.sdjwt import parse_sd_jwt
 from ledger.core.streams import open_envelope
 from ledger.department.access import Access
+from ledger.department.keyservice import server
 from ledger.department.release import release
 from ledger.files import write_atomic
+from ledger.slowclients import bounded_protocol
 
 
 def streams(answer: httpx.Response) -> set[tuple[int, int, str]]:
@@ -303,6 +307,25 @@ def test_another_method_or_a_body_is_taken(service: SmallKeyService) -> None:
     assert code(service.http.get("/v1/stream-keys/x")) == "not-found"
     assert service.http.get("/healthz").text == "ok\n"
     assert service.recorded() == before
+
+
+def test_a_head_without_end_holds_a_connection(
+    provider: OpenIdProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "bounded_protocol", partial(bounded_protocol, 1.0))
+    with SmallKeyService(tmp_path, provider) as small:
+        for piece in (
+            b"",
+            b"GET /v1/stream-keys HTTP/1.1\r\nHost: x\r\n",
+            b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000,
+        ):
+            with socket.create_connection(
+                (small.http.base_url.host, small.http.base_url.port or 0), timeout=20
+            ) as slow:
+                slow.sendall(piece)
+                answer = slow.recv(1000)
+                assert answer == b"" or b" 400 " in answer
+        assert small.ask(small.token()).status_code == 200
 
 
 def test_anything_personal_is_said_to_the_operator(service: SmallKeyService) -> None:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ledger.department.home import Home
 from ledger.department.keyservice.app import PATH, KeyServiceApp
@@ -18,6 +19,7 @@ from ledger.department.keyservice.releasing import Releases
 from ledger.department.keyservice.settings import KeyServiceSettings
 from ledger.department.recording import Recording
 from ledger.department.settings import CannotGoOn
+from ledger.slowclients import bounded_protocol
 
 CONNECTIONS: Final = 200
 STOP_S: Final = 10
@@ -68,7 +70,8 @@ class KeyService:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app.asgi(),
-                http="h11",
+                # h11, as it bounds the length of a head.
+                http=bounded_protocol(protocol=H11Protocol),
                 loop="asyncio",
                 ws="none",
                 lifespan="off",
