@@ -157,7 +157,19 @@ def _about_keys(settings: Settings, registration: Registration | None, place: Pl
         )
     else:
         yield good("register", f"source {newest.source}, version {newest.version}, active")
-    yield about_key(settings.key, "source key", newest.key if newest else None, "the register", place)
+    signing = {"source key": settings.key}
+    if settings.next_key is not None:
+        signing["next source key"] = settings.next_key
+    expected_key = newest.key if newest else None
+    found = [about_key(path, name, expected_key, "the register", place) for name, path in signing.items()]
+    for one in found:
+        # While a key is rotated two are named, and the register decides which of them signs.
+        if len(found) == 2 and one.says.startswith("is not the one") and any(f.mark == "good" for f in found):
+            yield good(
+                one.check, "is not the one in force; the other one is, until the register names another"
+            )
+        else:
+            yield one
     gone = destroyed_epochs(settings.home)
     for epoch, path in sorted(settings.vrf.items()):
         if epoch not in gone:
