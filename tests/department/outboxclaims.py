@@ -19,7 +19,9 @@ def claims_in_outbox(small: SmallDepartment) -> list[dict[str, Any]]:
         for record in home.outbox.awaiting_receipt(1_000_000, 0):
             stream = record.stream
             key = maker.key_of(stream.epoch, stream.seal, stream.subject)
-            sd_jwt = parse_sd_jwt(open_envelope(key, record.n, record.envelope), maker.registration.newest.key)
+            sd_jwt = parse_sd_jwt(
+                open_envelope(key, record.n, record.envelope), maker.registration.newest.key
+            )
             found.append((stream.subject, record.n, sd_jwt.claims))
     found.sort(key=lambda item: item[:2])
     for subject in {subject for subject, _, _ in found}:
