@@ -1,4 +1,4 @@
-"""What sources say beside their keys, told as their word: details erased, a year's key destroyed or to be.
+"""What sources say beside their keys, told as their word: details erased, years' keys destroyed, releases not logged.
 
 Nothing proves it and no verdict depends on it (ledger/core/notices.py): a missing envelope shows only that it is
 missing.
@@ -7,11 +7,15 @@ missing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from ledger.core.keysfile import parse_keys_file
 from ledger.core.notices import Notices
 from verifier_cli.lookup import Access, Gap, Stream
-from verifier_cli.words import day_in_words, month_in_words
+from verifier_cli.words import day_in_words, month_in_words, plain, time_in_words
+
+_SHOWN = 20
+"""Releases told of one source, the newest."""
 
 PROVEN = "That the access happened is proven all the same."
 MISSING = (
@@ -27,6 +31,8 @@ def merge_notices(files: Sequence[tuple[str, bytes]]) -> Notices:
         erased=tuple(one for notices in found for one in notices.erased),
         destroyed=tuple(one for notices in found for one in notices.destroyed),
         announced=tuple(one for notices in found for one in notices.announced),
+        # Each file given later names the earlier ones again.
+        released=tuple(dict.fromkeys(one for notices in found for one in notices.released)),
     )
 
 
@@ -67,7 +73,7 @@ def gap_in_words(gap: Gap, notices: Notices) -> str:
 
 
 def notes_on_keys(streams: Sequence[Stream], month: int, notices: Notices) -> list[str]:
-    """Streams opened before their month, and keys that are to be destroyed."""
+    """Streams opened before their month, keys that are to be destroyed, and releases that the log has no record of."""
     notes = []
     early = sorted({(stream.seal, stream.source) for stream in streams if stream.seal > month})
     for seal, source in early:
@@ -83,4 +89,22 @@ def notes_on_keys(streams: Sequence[Stream], month: int, notices: Notices) -> li
                 f"Source {source} has announced that it destroys its key of {epoch} on {day_in_words(day)} or later:"
                 " keep your keys file, with which you find that year afterwards as well."
             )
+    return notes + _releases(notices)
+
+
+def _releases(notices: Notices) -> list[str]:
+    notes = []
+    # One release of several identifiers is one.
+    given = sorted({(one.source, one.at, one.by) for one in notices.released})
+    for source, several in groupby(given, key=lambda one: one[0]):
+        times = [
+            f"on {time_in_words(at)} to "
+            + (f"{', sent by '.join(map(plain, by))}, acting for you" if by else "you")
+            for _, at, by in several
+        ]
+        more = f"; and {len(times) - _SHOWN} times before" if len(times) > _SHOWN else ""
+        notes.append(
+            f"Source {source} can record nothing more in the log, so giving you keys is not in your list. It says"
+            f" itself that it gave them {'; '.join(times[-_SHOWN:])}{more}."
+        )
     return notes

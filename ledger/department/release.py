@@ -18,6 +18,7 @@ from ledger.core.vrf import beta_of, prove
 from ledger.department.epochkeys import read_epochs
 from ledger.department.erasures import erased_of
 from ledger.department.outbox import Outbox
+from ledger.department.ownreleases import kept_releases
 from ledger.department.registration import Registration
 from ledger.department.settings import CannotGoOn
 
@@ -81,7 +82,7 @@ def release(
 
 
 def notices_for(home: Path, outbox: Outbox, source: int, subjects: list[str]) -> Notices:
-    """What the department says to this person beside her keys: details it erased, years whose keys it destroys."""
+    """What the department says to this person beside her keys: details erased, keys destroyed, releases not logged."""
     epochs = read_epochs(home)
     return Notices(
         erased=tuple(Erased(source, *found) for found in erased_of(outbox, subjects)),
@@ -95,4 +96,5 @@ def notices_for(home: Path, outbox: Outbox, source: int, subjects: list[str]) ->
             for epoch, state in sorted(epochs.items())
             if state.announced and not state.confirmed
         ),
+        released=kept_releases(home, subjects),
     )

@@ -6,6 +6,7 @@ import json
 import socket
 import sqlite3
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -209,14 +210,37 @@ def test_a_missing_vrf_key_gives_half_a_list_or_nobody_hears_of_it(
         assert small.recorded() == 0
 
 
-def test_a_retired_source_gives_keys_that_it_cannot_record(provider: OpenIdProvider, tmp_path: Path) -> None:
-    with SmallKeyService(tmp_path, provider) as small:
+def test_a_retired_source_gives_no_keys_or_gives_them_unseen(
+    provider: OpenIdProvider, tmp_path: Path
+) -> None:
+    with SmallKeyService(tmp_path, provider, delegates="true") as small:
+        active = streams(small.ask(small.token()))
+        assert "notices" not in small.ask(small.token()).json()
         small.log.change_source(small.source, status="retired", retired="2026-11-01")
         small.ledger.publish()
         with small.home() as home:
             home.registration(int(small.clock()), small.said.append)
-        answer = small.ask(small.token())
-        assert answer.status_code == 503 and code(answer) == "cannot-record"
+        assert small.recorded() == 2
+        assert streams(small.ask(small.token())) == active
+        kept = small.home_folder / "releases.ndjson"
+        assert kept.stat().st_mode & 0o777 == 0o600
+        # What a crash cut short was not given, and takes no other line with it.
+        kept.write_bytes(kept.read_bytes() + b'{"at": 1836')
+        helped = small.ask(small.token(act={"sub": "carer@example.org", "act": {"sub": "office"}}))
+        told = helped.json()["notices"]["released"]
+        assert [(one["subject"], one["by"]) for one in told] == [
+            ("id:anna-1", []),
+            ("id:anna-1", ["carer@example.org", "office"]),
+        ]
+        assert all(abs(one["at"] - time.time()) < 60 for one in told)
+        assert "anna-1" not in json.dumps(small.ask(small.token(dept_id="bela-2")).json()["notices"])
+        assert small.recorded() == 2
+    with small:
+        assert len(small.ask(small.token()).json()["notices"]["released"]) == 3
+        kept.unlink()
+        kept.mkdir()
+        refused = small.ask(small.token())
+        assert refused.status_code == 503 and b"beta" not in refused.content
 
 
 def test_a_new_epoch_is_missed_until_a_restart(provider: OpenIdProvider, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ran import Ran, Run
 
 from ledger.core.encoding import day_of, month_of
 from ledger.core.keysfile import KeysFile, format_keys_file, parse_keys_file
-from ledger.core.notices import EpochNotice, Erased, Notices, parse_notices
+from ledger.core.notices import EpochNotice, Erased, Notices, Released, parse_notices
 
 ME = "nhs:9434765919"
 MONTH = month_of(day_of(NOW))
@@ -99,6 +99,10 @@ def test_keys_of_destroyed_years_alone_are_told_as_no_keys(run: Run, files: Path
         None, 7, [], "x", {"erased": 3}, {"erased": [3]}, {"erased": [{}]}, {"erased": [ERASED | {"on": "1969-12-31"}]},
         {"erased": [ERASED | {"number": 0}]}, {"erased": [ERASED | {"subject": "x"}]}, {"destroyed": [{"source": 1}]},
         {"announced": [{"source": 1, "epoch": 2025, "not_before": "soon"}]},
+        {"released": [{"source": 1, "subject": ME, "at": 1, "by": ["\x1b[2J"]}]},
+        {"released": [{"source": 1, "subject": ME, "at": 1, "by": "me"}]},
+        {"released": [{"source": 1, "subject": ME, "at": 1.5, "by": []}]},
+        {"released": [{"source": 1, "subject": ME, "at": 2**40, "by": []}]},
         {"announced": [{"source": True, "epoch": 2025, "not_before": "2027-01-01"}]},
     ],
 )  # fmt: skip
@@ -114,12 +118,29 @@ def test_what_others_mean_by_the_name_spoils_a_keys_file(
 
 def test_notices_are_read_back_otherwise_than_written() -> None:
     notices = Notices(
-        (Erased(1, 2026, 687, ME, 3, DAY),), (EpochNotice(1, 2019, DAY),), (EpochNotice(1, 2020, DAY + 9),)
+        (Erased(1, 2026, 687, ME, 3, DAY),),
+        (EpochNotice(1, 2019, DAY),),
+        (EpochNotice(1, 2020, DAY + 9),),
+        (Released(1, ME, 10**9), Released(1, ME, 10**9 + 1, ("a carer", "an office"))),
     )
     file = KeysFile("log.example.gov/access/2026", (), notices)
     assert parse_keys_file(format_keys_file(file)) == file
     assert "notices" not in json.loads(format_keys_file(KeysFile("log.example.gov/access/2026", ())))
     assert ME not in repr(notices)
+
+
+def test_a_release_that_the_log_cannot_show_is_kept_back(run: Run, files: Path, log: LogFactory) -> None:
+    given: list[dict[str, Any]] = [
+        {"source": 1, "subject": ME, "at": 1_784_000_000 + n, "by": []} for n in range(0, 180, 60)
+    ]
+    given[1]["by"] = ["carer@example.org", "an office"]
+    say(files, log, {"released": given})
+    ran = mine(run, "public")
+    assert ran.exit == 0
+    assert "Source 1 can record nothing more in the log" in ran.out
+    assert "UTC to carer@example.org, sent by an office, acting for you; on " in " ".join(ran.out.split())
+    say(files, log, {"released": [one | {"at": n} for n, one in enumerate(given * 9)]})
+    assert "and 7 times before" in " ".join(mine(run, "public").out.split())
 
 
 def test_a_stream_opened_early_is_refused_or_not_told(run: Run, files: Path) -> None:

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.core.errors import GlassbookError
+from ledger.core.notices import LONGEST_NAME, MOST_DELEGATES
 from ledger.department.identifiers import canonical_subject
 from ledger.department.keyservice.problems import Refused
 from ledger.department.keyservice.settings import KeyServiceSettings
-
-LONGEST = 255
-MOST_DELEGATES = 5
-"""How many may stand in a row, each acting for the next."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,7 +59,7 @@ def _delegates(act: Any) -> tuple[str, ...]:
     found: list[str] = []
     while act is not None:
         sub = act.get("sub") if isinstance(act, dict) else None
-        named = isinstance(sub, str) and 1 <= len(sub) <= LONGEST and sub.isprintable()
+        named = isinstance(sub, str) and 1 <= len(sub) <= LONGEST_NAME and sub.isprintable()
         if not named or len(found) == MOST_DELEGATES:
             raise Refused(
                 "delegate-refused", "the token's act does not say who acts for the person, in plain text"

@@ -2,6 +2,9 @@
 
 The record goes the way of every other one, so the person finds it in her list: that keys to the list were given,
 when, to herself or to whom in her name.  What cannot be recorded is not given.
+
+Of a retired or revoked source the log takes no record any more, and people need its keys all the same: there the
+release is kept in the department's own list, and every keys file given to her names it (ownreleases.py).
 """
 
 from __future__ import annotations
@@ -9,20 +12,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection
 from concurrent.futures import TimeoutError as NotInTime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from ledger.core.completeness import schemes_to_ask_for
 from ledger.core.errors import GlassbookError
 from ledger.core.keys import Ed25519PrivateKey
-from ledger.core.keysfile import format_keys_file
+from ledger.core.keysfile import KeysFile, format_keys_file
+from ledger.core.notices import Released
 from ledger.department.access import Access, Claims, Fate, Outcome
 from ledger.department.home import Home
 from ledger.department.importers.fhir.claims import HERSELF
 from ledger.department.keyservice.person import Person
 from ledger.department.keyservice.problems import Refused
 from ledger.department.keyservice.settings import KeyServiceSettings
+from ledger.department.ownreleases import keep_release
 from ledger.department.recording import Crowded, Desk, Recording
 from ledger.department.registration import KEPT, Registration, kept_registration
 from ledger.department.release import notices_for, release
@@ -86,8 +91,28 @@ class Releases:
             raise Refused(
                 "cannot-release", "the department has to look after its keys; ask again later", 60
             ) from None
-        self._record(person, holding.registration, subjects, now)
+        if holding.registration.newest.status == "active":
+            self._record(person, holding.registration, subjects, now)
+        else:
+            file = self._keep(person, source, subjects, now, file)
         return format_keys_file(file)
+
+    def _keep(self, person: Person, source: int, subjects: list[str], now: int, file: KeysFile) -> KeysFile:
+        """The file that names this release too, which is durable in the department's own list when it returns."""
+        try:
+            self._recording.run(
+                lambda desk: keep_release(desk.home.settings.home, source, subjects, person.delegates, now)
+            ).result(RECORDED_S)
+        except (Crowded, NotInTime):
+            raise _unrecorded("too much waits to be recorded; ask again later") from None
+        except GlassbookError as error:
+            self._say(f"key service: a release was not recorded, and no keys given: {error}")
+            raise _unrecorded(
+                "the department's list of releases takes nothing now; ask again later"
+            ) from None
+        this = tuple(Released(source, subject, now, person.delegates) for subject in subjects)
+        notices = replace(file.notices, released=file.notices.released + this)
+        return replace(file, notices=notices)
 
     def _record(self, person: Person, registration: Registration, subjects: list[str], now: int) -> None:
         """Durable when it returns."""
