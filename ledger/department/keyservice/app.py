@@ -5,6 +5,7 @@ Neither who asked, nor for whom, nor with what is ever said or logged.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -16,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 PATH: Final = "/v1/stream-keys"
 EPOCHS: Final = 100
 """Epochs named in one request, at most."""
+
+BODY_BYTES: Final = 64 << 10
+BODY_S: Final = 2.0
+"""Of a body, which is never used, so much is passed over, for so many seconds."""
 
 _EPOCH: Final = re.compile(r"[1-9][0-9]{3}")
 _ALWAYS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -82,6 +87,8 @@ class KeyServiceApp:
             token = _token(request)
             file = await run_in_threadpool(self._answer, token, epochs)
         except Refused as refused:
+            if refused.code in ("body-refused", "method-not-allowed"):
+                await _pass_over_body(request)
             return _problem(refused)
         except Exception as error:
             # No text of the error, which could name a person: its kind and its place are enough to find it.
@@ -121,6 +128,19 @@ def _epochs(request: Request) -> frozenset[int] | None:
     if len(items) > EPOCHS or not all(_EPOCH.fullmatch(year) for _, year in items):
         raise Refused("bad-request", f"an epoch is a year such as 2026; name at most {EPOCHS}")
     return frozenset(int(year) for _, year in items) or None
+
+
+async def _pass_over_body(request: Request) -> None:
+    """Take the body, if it is small and there: a connection closed upon unread bytes loses its answer."""
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                size += len(part)
+                if size > BODY_BYTES:
+                    return
+    except (TimeoutError, ClientDisconnect):
+        return
 
 
 def _token(request: Request) -> str:

@@ -47,6 +47,18 @@ class KeyService:
         self._provider = provider or Provider(settings.issuer, say)
 
     def __enter__(self) -> KeyService:
+        self._start()
+        return self
+
+    def stay(self) -> None:
+        """Start again when one of the threads has ended, which neither does by itself.  Raises as entering does."""
+        if self._thread.is_alive() and self._recording.goes_on:
+            return
+        self._say("Key service: it has ended by a fault, please report this; it is started again")
+        self._stop()
+        self._start()
+
+    def _start(self) -> None:
         self._socket = _bound(self._settings)
         try:
             self._recording = Recording(self._home.another, self._say, self._clock)
@@ -92,7 +104,6 @@ class KeyService:
         )
         self._thread.start()
         self._say(f"Keys are given at {self.address}{PATH} to whoever {self._settings.issuer} names.")
-        return self
 
     @property
     def address(self) -> str:
@@ -103,10 +114,13 @@ class KeyService:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+        self._provider.close()
+
+    def _stop(self) -> None:
         self._server.should_exit = True
         self._thread.join()
         self._recording.close()
-        self._provider.close()
         self._socket.close()
 
 

@@ -90,10 +90,10 @@ def _header(token: str, settings: KeyServiceSettings) -> dict[str, Any]:
         raise _invalid("its header asks for what is not known here")
     if header.get("alg") not in settings.algorithms:
         raise _invalid(f"it must be signed with one of {', '.join(settings.algorithms)}")
-    typ = header.get("typ")
+    # RFC 9068 §4.  An ID token is no access token, though the same key signed it; without typ it could be one.
+    typ = header.get("typ", "jwt")
     allowed = (*_ACCESS_TOKEN, "jwt") if settings.plain_jwt else _ACCESS_TOKEN
-    # RFC 9068 §4.  An ID token is no access token, though the same key signed it.
-    if typ is not None and (not isinstance(typ, str) or typ.lower() not in allowed):
+    if not isinstance(typ, str) or typ.lower() not in allowed:
         raise _invalid("it is no access token: its typ is not at+jwt")
     return header
 
