@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, TypeVar
 
+from ledger.core.errors import GlassbookError
 from ledger.department.access import Outcome
 from ledger.department.home import Home, Say
 from ledger.department.importing import FindCounters, none_before, record_batch
@@ -32,6 +33,9 @@ from ledger.department.settings import CannotGoOn
 
 TOGETHER: Final = 1000
 """Events in one transaction."""
+
+LOOK_AGAIN_S: Final = 10.0
+"""Seconds after which settings that would not do are tried again: what they lack may be a key file's."""
 
 WAITING: Final = 20_000
 """Events that may wait; whoever comes then is told to come later."""
@@ -55,6 +59,8 @@ class Desk:
         self.home = open_home()
         self._maker: RecordMaker | None = None
         self._kept: bytes | None = None
+        self._problem = ""
+        self._look_again = 0.0
 
     @property
     def outbox(self) -> Outbox:
@@ -67,11 +73,11 @@ class Desk:
 
     def maker(self) -> RecordMaker:
         """Raises CannotGoOn while the key in place is not the one registered, and what reading keys raises."""
-        if self._maker is None or self.outbox.get(KEPT) != self._kept or self.home.has_changed():
-            if self._maker is not None:
-                self._reopen()
-            known = kept_registration(self.outbox, self.home.settings.origin)
-            self._maker = self.home.maker(known or self.home.registration(self.now, self._say))
+        look = self.outbox.get(KEPT) != self._kept or time.monotonic() >= self._look_again
+        if self._maker is not None and look and self.home.has_changed():
+            self._reopen()
+        if self._maker is None or self.outbox.get(KEPT) != self._kept:
+            self._maker = self._made(self.home)
             self._kept = self.outbox.get(KEPT)
         return self._maker
 
@@ -81,9 +87,31 @@ class Desk:
             return asking(lambda: self.home.view(self.now), self.maker())
         return none_before
 
+    def _made(self, home: Home) -> RecordMaker:
+        known = kept_registration(home.outbox, home.settings.origin)
+        return home.maker(known or home.registration(self.now, self._say))
+
     def _reopen(self) -> None:
-        before, self.home = self.home, self._open_home()
+        """With the settings as they are now; while these will not do, it is said, and those of before go on."""
+        try:
+            after = self._open_home()
+            try:
+                maker, kept = self._made(after), after.outbox.get(KEPT)
+            except BaseException:
+                after.close()
+                raise
+        except (GlassbookError, OSError) as error:
+            self._look_again = time.monotonic() + LOOK_AGAIN_S
+            if str(error) != self._problem:
+                self._say(f"{error}; until this is mended, accesses are recorded with the settings of before")
+            self._problem = str(error)
+            return
+        before, self.home = self.home, after
+        self._maker, self._kept = maker, kept
         before.close()
+        if self._problem:
+            self._say("department.toml is in order again, and used from now on.")
+        self._problem, self._look_again = "", 0.0
 
 
 @dataclass(slots=True)
@@ -116,6 +144,7 @@ class Recording:
         self, open_home: Callable[[], Home], say: Say, clock: Callable[[], float] = time.time
     ) -> None:
         self._jobs: deque[_Job | _Change | _Deed] = deque()
+        self._doing: Sequence[_Job | _Change | _Deed] = ()
         self._waiting = 0
         self._closing = False
         self._changed = threading.Condition()
@@ -125,6 +154,11 @@ class Recording:
         )
         self._thread.start()
         opened.result()
+
+    @property
+    def goes_on(self) -> bool:
+        """Its thread is there: only a fault of this program, or too little memory, can end that before `close`."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
         with self._changed:
@@ -184,13 +218,27 @@ class Recording:
             opened.set_exception(error)
             return
         opened.set_result(None)
-        while jobs := self._next():
-            if isinstance(jobs, _Deed):
-                _do(desk, jobs)
-                continue
-            _change(desk, [job for job in jobs if isinstance(job, _Change)])
-            _record(desk, [job for job in jobs if isinstance(job, _Job)])
-        desk.home.close()
+        try:
+            while jobs := self._next():
+                self._doing = [jobs] if isinstance(jobs, _Deed) else jobs
+                if isinstance(jobs, _Deed):
+                    _do(desk, jobs)
+                    continue
+                _change(desk, [job for job in jobs if isinstance(job, _Change)])
+                _record(desk, [job for job in jobs if isinstance(job, _Job)])
+        finally:
+            self._give_up()
+            desk.home.close()
+
+    def _give_up(self) -> None:
+        """Nobody is to wait for an answer of a thread that is gone."""
+        with self._changed:
+            self._closing = True
+            left = [*self._doing, *self._jobs]
+            self._jobs.clear()
+        for job in left:
+            if not job.future.done():
+                job.future.set_exception(CannotGoOn("recording", "has ended; send this again"))
 
     def _next(self) -> list[_Job | _Change] | _Deed | None:
         """A deed, or what fits into one transaction, or one large job; None at the end."""

@@ -45,17 +45,18 @@ def run_agent(home: Home, interval: float, say: Say) -> None:
             say,
         )
 
-    agent = Agent(home, sender, interval, say, {"erasure": erase, "standing": tell})
+    also = {"erasure": erase, "standing": tell}
     with ExitStack() as servers:
         if home.settings.otlp is not None:
             from ledger.department.otlp.receiver import Receiver
 
-            servers.enter_context(Receiver(home, home.settings.otlp, sender.maker.registration, say))
+            receiver = Receiver(home, home.settings.otlp, sender.maker.registration, say)
+            also["otlp"] = servers.enter_context(receiver).stay
         if home.settings.keyservice is not None:
             from ledger.department.keyservice.server import KeyService
 
-            servers.enter_context(KeyService(home, home.settings.keyservice, say))
-        agent.run(lambda: bool(stopping))
+            also["keys"] = servers.enter_context(KeyService(home, home.settings.keyservice, say)).stay
+        Agent(home, sender, interval, say, also).run(lambda: bool(stopping))
     say("Stopped. " + line(home.outbox.counts()))
 
 

@@ -7,13 +7,14 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from google.rpc.status_pb2 import Status
+from logfactory import ACTIVITIES
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -21,7 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from otlpagent import MAP, START, configure
+from otlpagent import MAP, START, configure, free_port
 from outboxclaims import claims_in_outbox
 from smalldepartment import SmallDepartment
 
@@ -367,6 +368,85 @@ def test_unpacking_stops_at_the_limit() -> None:
     with pytest.raises(requests.TooLarge):
         requests.unpack(gzip.compress(bytes(requests.LIMIT + 1)))
     assert len(requests.unpack(gzip.compress(bytes(requests.LIMIT)))) == requests.LIMIT
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("[vrf]", "[vrf"),
+        ("[vrf]", "colour = 3\n[vrf]"),
+        ("keys/vrf-2026.key", "keys/nowhere.key"),
+        ('listen = "', 'listen = "x'),
+    ],
+)
+def test_settings_saved_with_an_error_stop_what_is_received(
+    small: SmallDepartment, received: Received, monkeypatch: pytest.MonkeyPatch, was: str, becomes: str
+) -> None:
+    path = small.home_folder / "department.toml"
+    good = path.read_text()
+    assert received.post(traces(a_span(number=1)), PROTOBUF).status_code == 200
+    path.write_text(good.replace(was, becomes))
+    for number in (2, 3):
+        assert received.post(traces(a_span(number=number)), PROTOBUF).status_code == 200
+    said = [line for line in received.said if "with the settings of before" in line]
+    assert len(said) == 1 and str(small.home_folder) in said[0]
+    path.write_text(good)
+    monkeypatch.setattr(recording, "LOOK_AGAIN_S", 0.0)
+    received._receiver._recording.run(lambda desk: setattr(desk, "_look_again", 0.0)).result()
+    assert received.post(traces(a_span(number=4)), PROTOBUF).status_code == 200
+    assert received.said[-1] == "department.toml is in order again, and used from now on."
+    assert len(claims_in_outbox(small)) == 4
+
+
+def test_a_registration_that_comes_while_the_settings_are_wrong_is_not_followed(
+    small: SmallDepartment, received: Received
+) -> None:
+    path = small.home_folder / "department.toml"
+    good = path.read_text()
+    path.write_text(good + "wrong")
+    activities = dict.fromkeys(["1", "2"], ACTIVITIES["1"])
+    small.log.change_source(small.source, activities=activities)
+    small.ledger.publish()
+    received._home.registration(small.now, received.said.append)  # as the running agent does
+    assert received.post(traces(a_span(activity="2")), PROTOBUF).content == b""
+    path.write_text(good)
+    assert [claims["purpose"]["activity"] for claims in claims_in_outbox(small)] == [2]
+
+
+def _end_serving(received: Received) -> None:
+    received._receiver._server.should_exit = True
+    received._receiver._thread.join()
+
+
+def _end_recording(received: Received) -> None:
+    def end(_: Desk) -> None:
+        raise SystemExit
+
+    with pytest.raises(GlassbookError, match="has ended"):
+        received._receiver._recording.run(end).result(20)
+    received._receiver._recording._thread.join()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("end", [_end_serving, _end_recording])
+def test_a_thread_that_ends_leaves_an_agent_that_receives_nothing(
+    small: SmallDepartment, end: Callable[[Received], None]
+) -> None:
+    with Received(small, listen=f"127.0.0.1:{free_port()}") as received:
+        assert received.post(traces(a_span(number=1)), PROTOBUF).status_code == 200
+        received._receiver.stay()
+        assert not any("by a fault" in line for line in received.said)
+        end(received)
+        received._receiver.stay()
+        assert sum("by a fault" in line for line in received.said) == 1
+        assert received.post(traces(a_span(number=2)), PROTOBUF).status_code == 200
+        assert len(claims_in_outbox(small)) == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_recording_thread_that_ends_leaves_senders_waiting(received: Received) -> None:
+    _end_recording(received)
+    assert received.post(traces(a_span()), PROTOBUF).status_code == 503
 
 
 def test_the_outbox_stays_private(small: SmallDepartment, received: Received) -> None:

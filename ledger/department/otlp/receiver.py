@@ -50,6 +50,18 @@ class Receiver:
         self._token = _token(settings)
 
     def __enter__(self) -> Receiver:
+        self._start()
+        return self
+
+    def stay(self) -> None:
+        """Start again when one of the threads has ended, which neither does by itself.  Raises as entering does."""
+        if self._thread.is_alive() and self._recording.goes_on:
+            return
+        self._say("OTLP: the receiver has ended by a fault, please report this; it is started again")
+        self._stop()
+        self._start()
+
+    def _start(self) -> None:
         self._socket = _bound(self._settings)
         try:
             self._recording = Recording(self._home.another, self._say)
@@ -79,7 +91,6 @@ class Receiver:
         )
         self._thread.start()
         self._say(f"OTLP is received on {self.address} (/v1/traces, /v1/logs).")
-        return self
 
     @property
     def address(self) -> str:
@@ -90,12 +101,15 @@ class Receiver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+        self._tally.tell()
+
+    def _stop(self) -> None:
         self._server.should_exit = True
         self._thread.join()
         self._app.close()
         self._recording.close()
         self._socket.close()
-        self._tally.tell()
 
 
 class Tally:
