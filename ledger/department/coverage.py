@@ -23,6 +23,7 @@ from ledger.department.erasures import note_receipts
 from ledger.department.outbox import Outbox
 from ledger.department.ownlog import want
 from ledger.department.promises import check_promises, keep_promises
+from ledger.department.promisetable import forget_promise
 from ledger.department.refusals import code_of
 from ledger.department.registration import Registration
 
@@ -124,6 +125,6 @@ def collect_coverages(
                     f"the one made here says {one.coverage.records} and is given up"
                 )
             settle(outbox, one.day, receipt.entry, checked.index, format_receipt(receipt), now)
-            outbox.forget_promise(one.leaf_hash)
+            forget_promise(outbox, one.leaf_hash)
             settled += 1
     return settled

@@ -67,16 +67,6 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptPromise:
-    """The ledger's promise to publish an entry (docs/formats.md §6), accepted then (Unix seconds), and the entry."""
-
-    leaf_hash: bytes
-    entry: bytes
-    accepted: int
-    promise: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Counts:
     """What is in the outbox."""
 
@@ -331,24 +321,6 @@ class Outbox:
             "UPDATE records SET state = 'handed in', problem = '' WHERE id = ?", [(i,) for i in ids]
         )
 
-    def keep_promise(self, kept: KeptPromise) -> None:
-        """The ledger's promise for a record; of two for the same one the earlier is kept, which binds more.
-
-        It stays until the receipt comes, also when the record is refused later: then it is evidence.
-        """
-        # Another sender may have the receipt already: then there is nothing left to be promised.
-        self._db.execute(
-            "INSERT INTO promises SELECT :leaf, :entry, :accepted, :promise "
-            "WHERE EXISTS (SELECT 1 FROM records WHERE leaf_hash = :leaf) OR EXISTS (SELECT 1 FROM coverages "
-            "WHERE leaf_hash = :leaf AND state <> 'done') "
-            "ON CONFLICT (leaf_hash) DO UPDATE SET accepted = :accepted, promise = :promise WHERE :accepted < accepted",
-            {"leaf": kept.leaf_hash, "entry": kept.entry, "accepted": kept.accepted, "promise": kept.promise},
-        )
-
-    def forget_promise(self, leaf_hash: bytes) -> None:
-        """It was kept."""
-        self._db.execute("DELETE FROM promises WHERE leaf_hash = ?", (leaf_hash,))
-
     def refuse(self, id_: int, problem: str) -> None:
         """The ledger has not got this one and will not take it; it stays, with the reason."""
         self._db.execute(
@@ -436,24 +408,6 @@ class Outbox:
             return self._db.execute(
                 "SELECT problem, count(*) FROM records WHERE state = 'refused' GROUP BY problem ORDER BY 2 DESC"
             ).fetchall()
-
-    def promises(self, accepted_before: int | None = None) -> list[KeptPromise]:
-        """The promises whose records have no receipt, oldest first; with a time (Unix seconds), those before it."""
-        before = 2**62 if accepted_before is None else accepted_before
-        with self._guard():
-            rows = self._db.execute(
-                "SELECT leaf_hash, entry, accepted, promise FROM promises WHERE accepted < ? ORDER BY accepted",
-                (before,),
-            ).fetchall()
-        return [KeptPromise(*row) for row in rows]
-
-    def count_promises(self, accepted_before: int) -> tuple[int, int]:
-        """How many promises are kept, and how many of them are from before that time (Unix seconds)."""
-        with self._guard():
-            kept, before = self._db.execute(
-                "SELECT count(*), count(*) FILTER (WHERE accepted < ?) FROM promises", (accepted_before,)
-            ).fetchone()
-        return kept, before
 
     def streams(self) -> Iterator[Stream]:
         with self._guard():

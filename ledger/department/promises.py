@@ -15,7 +15,8 @@ from ledger.core.errors import GlassbookError, Malformed, RuleBroken
 from ledger.core.promise import parse_promise
 from ledger.core.statements import Charter
 from ledger.department.handin import Answer
-from ledger.department.outbox import KeptPromise, Outbox
+from ledger.department.outbox import Outbox
+from ledger.department.promisetable import KeptPromise, count_promises, keep_promise, kept_promises
 from ledger.files import write_atomic
 
 AHEAD_S: Final = 300
@@ -88,7 +89,7 @@ def check_promises(answered: Iterable[tuple[Promised, Answer]], charter: Charter
 def keep_promises(outbox: Outbox, arrived: Arrived) -> None:
     """Keep the good ones and count the others, inside a transaction."""
     for kept in arrived.good:
-        outbox.keep_promise(kept)
+        keep_promise(outbox, kept)
     if arrived.bad:
         outbox.put(_BAD, str(count_bad(outbox) + arrived.bad).encode())
 
@@ -127,7 +128,7 @@ class Standing:
 
 def standing(outbox: Outbox, merge_delay_s: int, now: int) -> Standing:
     """How the promises stand at `now` (Unix seconds) by this computer's clock."""
-    kept, overdue = outbox.count_promises(now - merge_delay_s)
+    kept, overdue = count_promises(outbox, now - merge_delay_s)
     return Standing(kept, overdue, count_bad(outbox), merge_delay_s)
 
 
@@ -138,7 +139,7 @@ def export(outbox: Outbox, folder: Path, accepted_before: int | None) -> list[Pa
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for kept in outbox.promises(accepted_before):
+    for kept in kept_promises(outbox, accepted_before):
         path = folder / f"{kept.leaf_hash.hex()}.promise"
         write_atomic(path.with_suffix(".entry"), kept.entry)
         write_atomic(path, kept.promise)

@@ -21,6 +21,7 @@ from ledger.department.cli import app
 from ledger.department.outbox import Counts, Outbox
 from ledger.department.outboxschema import VERSION
 from ledger.department.promises import count_bad, export, in_words, standing
+from ledger.department.promisetable import keep_promise, kept_promises
 from ledger.department.sending import Sender
 from ledger.department.settings import CannotGoOn
 
@@ -53,7 +54,7 @@ def test_a_promise_is_kept_until_the_receipt_and_then_goes(small: SmallDepartmen
     small.ledger.publishing = False
     send(small)
     with small.home() as home:
-        kept = home.outbox.promises()
+        kept = kept_promises(home.outbox)
         assert [promise.accepted for promise in kept] == [NOW, NOW]
         for promise in kept:
             assert promise.leaf_hash == leaf_hash(promise.entry)
@@ -63,7 +64,7 @@ def test_a_promise_is_kept_until_the_receipt_and_then_goes(small: SmallDepartmen
     small.ledger.publish()
     assert send(small).owed == 0
     with small.home() as home:
-        assert home.outbox.promises() == []
+        assert kept_promises(home.outbox) == []
 
 
 OTHER = Ed25519PrivateKey.from_seed(seed("another ledger"))
@@ -101,7 +102,7 @@ def test_a_bad_promise_is_said_and_counted_and_costs_no_record(
     assert (counts.handed_in, counts.owed) == (2, 2)
     assert len(said) == 1 and "2 of the ledger's promises are not good" in said[0] and why in said[0]
     with small.home() as home:
-        assert home.outbox.promises() == []
+        assert kept_promises(home.outbox) == []
         assert count_bad(home.outbox) == 2
     small.ledger.publishing = True
     small.ledger.publish()
@@ -133,12 +134,12 @@ def test_a_later_time_for_the_same_record_does_not_move_its_end(
     small.ledger.now = small.now = NOW + 50
     send(small, again=True)
     with small.home() as home:
-        (kept,) = home.outbox.promises()
+        (kept,) = kept_promises(home.outbox)
         assert kept.accepted == NOW
     small.ledger.accepted = dict.fromkeys(small.ledger.accepted, NOW - 20)
     send(small, again=True)
     with small.home() as home:
-        (kept,) = home.outbox.promises()
+        (kept,) = kept_promises(home.outbox)
         assert kept.accepted == NOW - 20
 
 
@@ -147,13 +148,13 @@ def test_a_promise_that_comes_after_the_receipt_is_not_kept(small: SmallDepartme
     small.ledger.publishing = False
     send(small)
     with small.home() as slow:
-        (kept,) = slow.outbox.promises()
+        (kept,) = kept_promises(slow.outbox)
         small.ledger.publishing = True
         small.ledger.publish()
         assert send(small).owed == 0
         with slow.outbox.transaction():
-            slow.outbox.keep_promise(kept)
-        assert slow.outbox.promises() == []
+            keep_promise(slow.outbox, kept)
+        assert kept_promises(slow.outbox) == []
 
 
 def test_overdue_promises_are_told_in_words_and_exported_with_their_entries(
@@ -224,7 +225,7 @@ def test_an_outbox_of_the_first_release_is_brought_up_to_date_and_loses_nothing(
     counts = small.send()
     assert (counts.owed, counts.receipts, counts.streams, counts.streams_done) == (0, 5, 4, 4)
     with small.home() as home:
-        assert home.outbox.promises() == []
+        assert kept_promises(home.outbox) == []
 
 
 def test_an_old_outbox_that_cannot_be_brought_up_to_date_stays_as_it_was(old: Path) -> None:
