@@ -151,6 +151,9 @@ def _about_keys(settings: Settings, registration: Registration | None, place: Pl
             "was not read here yet, so keys cannot be compared with it",
             "once statement.json is registered, run: glassbook department send",
         )
+    elif newest.status == "retired":
+        do = "keep its keys and go on giving people theirs; to record again, register a new source"
+        yield look("register", f"source {newest.source} is retired", do)
     elif newest.status != "active":
         yield mend(
             "register", f"source {newest.source} is {newest.status}", "it comes back as a new source only"
@@ -183,7 +186,7 @@ def _about_keys(settings: Settings, registration: Registration | None, place: Pl
     today = time.gmtime(place.now)
     known = set(newest.vrf) if newest else set(settings.vrf)
     for year, needed in ((today.tm_year, True), (today.tm_year + 1, today.tm_mon >= IN_TIME_MONTH)):
-        if year in known or not needed:
+        if year in known or not needed or (newest is not None and newest.status != "active"):
             continue
         do = f"run: glassbook department epochs {year}, and have the registrar register the new statement"
         says = "is not registered" if newest else f"is not named in {FILE}"
