@@ -44,9 +44,9 @@ def test_a_command_is_missing_in_the_readme_or_in_the_program(program: str, tmp_
 @pytest.mark.parametrize("group", ["ledger", "publisher", "witness", "source", "department"])
 def test_a_subcommand_is_missing_in_the_readme_or_in_the_program(group: str, tmp_path: Path) -> None:
     helped = command(tmp_path, tmp_path, "glassbook", group, "--help")
-    there = set(re.findall(r"^[│ ]{1,2} *([a-z]+) {2,}\S", helped.stdout.partition("Commands")[2], re.M))
+    there = set(re.findall(r"^[│ ]{1,2} *([a-z-]+) {2,}\S", helped.stdout.partition("Commands")[2], re.M))
     (cell,) = re.findall(rf"^\| `glassbook {group}` \| (.*) \|$", README, re.M)
-    assert set(re.findall(r"`([a-z]+)`", cell)) == there
+    assert set(re.findall(r"`([a-z-]+)`", cell)) == there
 
 
 def test_the_extras_in_the_readme_are_not_those_of_the_package() -> None:
@@ -56,4 +56,4 @@ def test_the_extras_in_the_readme_are_not_those_of_the_package() -> None:
         "optional-dependencies"
     ]
     (sentence,) = re.findall(r"the extras (.*?) add the rest", README, re.S)
-    assert set(re.findall(r"`([a-z]+)`", sentence)) == set(extras)
+    assert set(re.findall(r"`([a-z0-9]+)`", sentence)) == set(extras)
