@@ -17,6 +17,9 @@ import sqlite3
 
 VERSION = 6
 
+NOTED = "every receipt is noted"
+"""What `meta` holds once every receipt has its row in `details`: from the start, unless an earlier release made it."""
+
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE events (identity BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -141,6 +144,8 @@ def bring_up_to_date(db: sqlite3.Connection) -> int:
                 for statement in re.split(r"; *(?:--.*)?\n", step):
                     if statement.strip():
                         db.execute(statement)
+            if version == 0:
+                db.execute("INSERT INTO meta VALUES (?, ?)", (NOTED, b"1"))
             db.execute(f"PRAGMA user_version={VERSION}")
             version = VERSION
         db.execute("COMMIT")
