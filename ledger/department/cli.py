@@ -141,12 +141,18 @@ def rotate_key_(
     unencrypted: Annotated[
         bool, typer.Option("--no-passphrase", help="Leave the key unencrypted, mode 0600.")
     ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="PKCS11-URI", help="The next key lies in a PKCS#11 token (docs/keys.md)."),
+    ] = None,
 ) -> None:
     """Make the next signing key beside the one in force, and a new statement for the registrar to sign."""
     with faults(folder), Home(folder, passphrase_of(passphrase_file)) as home:
         registration = home.registration(int(time.time()), say)
-        key, path = rotate_key(home, registration, _new_passphrase(passphrase_file, unencrypted))
-        typer.echo(f"{key}: the next key. It signs as soon as the register names it, and not before.")
+        token_key = take_token_key(key) if key is not None else None
+        passphrase = None if token_key else _new_passphrase(passphrase_file, unencrypted)
+        new, path = rotate_key(home, registration, passphrase, token_key)
+        typer.echo(f"{new}: the next key. It signs as soon as the register names it, and not before.")
         typer.echo(f"Hand {path} to the registrar, who runs:")
         typer.echo(f"  glassbook source rotate DIR {registration.source} {path.name}")
 

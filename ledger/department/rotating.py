@@ -13,7 +13,7 @@ from typing import Any
 
 from ledger.core.encoding import b64url_encode
 from ledger.core.jose import jwk
-from ledger.core.keys import Ed25519PrivateKey, format_private_key
+from ledger.core.keys import Ed25519PrivateKey, SigningKey, format_private_key
 from ledger.department.home import Home
 from ledger.department.registration import Registration
 from ledger.department.settings import FILE, CannotGoOn
@@ -34,10 +34,19 @@ def pending_statement(home: Home, registration: Registration) -> dict[str, Any]:
     return newest.statement | {"key": jwk(candidates[-1]), "vrf": vrf}
 
 
-def rotate_key(home: Home, registration: Registration, passphrase: bytes | None) -> tuple[Path, Path]:
+def rotate_key(
+    home: Home,
+    registration: Registration,
+    passphrase: bytes | None,
+    token_key: tuple[SigningKey, bytes] | None = None,
+) -> tuple[Path, Path]:
     """Make the next signing key and the statement that names it; their paths.
 
-    Raises CannotGoOn while an earlier new key waits to be registered.  Old keys stay where they are.
+    `token_key` is a key in a PKCS#11 token and what its file holds (`ledger.keyfiles.take_token_key`); without it one
+    is made, in a file under `passphrase`.
+
+    Raises CannotGoOn while an earlier new key waits to be registered, and for one that the register named before.
+    Old keys stay where they are.
     """
     settings = home.settings
     current, *following = home.signing_keys()
@@ -54,8 +63,13 @@ def rotate_key(home: Home, registration: Registration, passphrase: bytes | None)
         raise CannotGoOn(
             str(path), "is not the key that the register names; put the right file in place first"
         )
+    if token_key is not None and any(token_key[0].public == v.key for v in registration.versions):
+        raise CannotGoOn("--key", "is a key that the register named before; give the new one another label")
     new = _free(settings.home)
-    write_atomic(new, format_private_key(Ed25519PrivateKey.generate(), passphrase), 0o600)
+    content = (
+        format_private_key(Ed25519PrivateKey.generate(), passphrase) if token_key is None else token_key[1]
+    )
+    write_atomic(new, content, 0o600)
     _name_keys(settings.home, _named(settings.home, path), _named(settings.home, new))
     home.reload()
     return new, write_statement(settings.home, pending_statement(home, registration))

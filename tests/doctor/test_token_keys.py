@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import threading
@@ -10,10 +11,14 @@ from typing import Any
 
 import pkcs11
 import pytest
+from smalldepartment import SmallDepartment
 from softtoken import PIN, SoftToken, module
+from typer.testing import CliRunner
 
 from ledger.core.errors import Malformed
+from ledger.core.jose import parse_jwk
 from ledger.core.keys import Ed25519PrivateKey, verify_ed25519
+from ledger.department.cli import app
 from ledger.files import FileRefused, write_atomic
 from ledger.keyfiles import read_ed25519, read_signing_key, take_token_key, write_key
 from ledger.tokenkeys import TokenUnavailable, format_token_uri, parse_token_uri
@@ -259,3 +264,27 @@ def test_a_key_in_a_file_is_no_signing_key_any_more(tmp_path: Path) -> None:
     write_key(tmp_path / "k", key, b"words")
     assert stat.S_IMODE((tmp_path / "k").stat().st_mode) == 0o600
     assert read_signing_key(tmp_path / "k", b"words").public == key.public
+
+
+def test_rotate_key_cannot_take_a_key_in_the_token(token: SoftToken, tmp_path: Path) -> None:
+    small = SmallDepartment(tmp_path)
+    settings = small.home_folder / "department.toml"
+    before = settings.read_text()
+    words = ["rotate-key", "--dir", str(small.home_folder)]
+    gone = CliRunner().invoke(app, [*words, "--key", token.uri("next").replace("glassbook", "elsewhere")])
+    assert gone.exit_code == 3 and "no token of this label" in gone.output
+    assert CliRunner().invoke(app, [*words, "--key", "pkcs11:object=x"]).exit_code == 3
+    assert settings.read_text() == before
+    made = CliRunner().invoke(app, [*words, "--key", token.uri("next")])
+    assert made.exit_code == 0, made.output
+    key, content = take_token_key(token.uri("next"))
+    assert (small.home_folder / "keys" / "source-2.key").read_bytes() == content
+    statement = json.loads((small.home_folder / "statement.json").read_text())
+    assert parse_jwk(statement["key"], "key") == key.public
+    small.log.change_source(small.source, key=statement["key"])
+    small.ledger.publish()
+    with small.home() as home:
+        assert home.key(home.registration(small.now, print)).public == key.public
+    again = CliRunner().invoke(app, [*words, "--key", token.uri("next")])
+    assert again.exit_code == 3 and "the register named before" in again.output
+    assert CliRunner().invoke(app, [*words, "--key", token.uri("third")]).exit_code == 0
