@@ -39,13 +39,16 @@ def erase(
     folder: HomeFolder = HERE,
     record: Annotated[
         list[int] | None,
-        typer.Option("--record", min=0, metavar="INDEX", help="This record, by its index in the log."),
+        typer.Option(
+            "--record", min=0, max=2**63 - 1, metavar="INDEX", help="This record, by its index in the log."
+        ),
     ] = None,
     before: Annotated[
         str | None, typer.Option(metavar="DATE", help="Every record of a day before this one, YYYY-MM-DD.")
     ] = None,
     activity: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="With --before: of this activity alone.")
+        int | None,
+        typer.Option(min=1, max=2**32 - 1, metavar="N", help="With --before: of this activity alone."),
     ] = None,
     rule: Annotated[
         bool, typer.Option("--rule", help="What [retention] in department.toml lets be kept no longer.")

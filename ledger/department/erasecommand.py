@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     # An HTTP client takes longer to import than most of the commands take altogether.
     from ledger.department.handin import LedgerClient
 
+_AT_ONCE: Final = 10_000
 _SHOWN: Final = 20
 """Lines of a dry run; the rest is counted."""
 
@@ -59,6 +60,8 @@ def check_choice(choice: Choice) -> str:
     ways = [bool(choice.records), choice.before is not None, choice.rule, choice.again]
     if sum(ways) > 1:
         return "choose by --record, by --before, by --rule, or --again"
+    if len(choice.records) > _AT_ONCE:
+        return f"--record stands there more than {_AT_ONCE} times; choose by --before, or in several runs"
     if choice.activity is not None and choice.before is None:
         return "--activity goes with --before"
     return ""
@@ -75,6 +78,7 @@ def erase_details(
     chosen, sealed = _choose(home, choice, now)
     result: dict[str, Any] = {
         "chosen": len(chosen),
+        "chosen_before": len(set(choice.records)) - len(chosen) if choice.records else 0,
         "sealed_still": sealed,
         "without_receipt": home.outbox.counts().owed,
         "by_activity": {str(number): count for number, count in sorted(_by_activity(chosen).items())},
@@ -127,18 +131,25 @@ def erasure_lines(result: dict[str, Any]) -> list[str]:
             lines.append(f"  entry {record['index']}, {record['date']}, {about}")
         if result["chosen"] > _SHOWN:
             lines.append(f"  … and {result['chosen'] - _SHOWN} more")
-        lines.append(f"The details of {result['chosen']} records would be erased. Nothing was.")
+        lines.append(f"The details of {_records(result['chosen'])} would be erased. Nothing was.")
     else:
         lines.append(sent_words(Sent(result["erased"], result["unknown"])))
+    if result["chosen_before"]:
+        lines.append(f"Chosen before, and asked for once: {_records(result['chosen_before'])}.")
     if result["sealed_still"]:
         lines.append(
             f"{result['sealed_still']} are sealed still, and were left alone: their subjects never saw them."
         )
     if result["without_receipt"]:
         lines.append(
-            f"{result['without_receipt']} records have no receipt yet and cannot be chosen; run this again later."
+            f"Without a receipt yet, so that they cannot be chosen: {_records(result['without_receipt'])}; run this "
+            "again later."
         )
     return lines
+
+
+def _records(count: int) -> str:
+    return f"{count} record" + "s" * (count != 1)
 
 
 def erasure_words(home: Home) -> list[str]:
@@ -147,7 +158,7 @@ def erasure_words(home: Home) -> list[str]:
     lines = []
     if counts.erased or counts.waiting:
         lines.append(
-            f"The details of {counts.erased} records are erased, those of {counts.waiting} are to be; "
+            f"The details of {_records(counts.erased)} are erased, those of {counts.waiting} are to be; "
             f"{counts.kept} are kept."
         )
     return lines + epochkeys.epoch_words(home.settings.home)

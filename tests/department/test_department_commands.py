@@ -62,6 +62,16 @@ def test_missing_folder_or_policy_gives_a_traceback(tmp_path: Path) -> None:
     assert "policy file" in glassbook("import", "fhir", "--dir", small.home_folder, log, code=3).stderr
 
 
+def test_numbers_beyond_any_log_give_a_traceback(tmp_path: Path) -> None:
+    home = SmallDepartment(tmp_path).home_folder
+    for number in (2**63, 10**30, -1):
+        assert "--record" in glassbook("erase", "--record", str(number), "--dir", home, code=2).stderr
+    told = glassbook("erase", "--record", str(2**63 - 1), "--dir", home, code=3).stderr
+    assert "is no record of this department" in told
+    many = [word for number in range(10_001) for word in ("--record", str(number))]
+    assert "more than 10000 times" in glassbook("erase", *many, "--dir", home, code=2).stderr
+
+
 def test_format_that_is_not_read_is_tried(tmp_path: Path) -> None:
     assert "the formats are: fhir" in glassbook("import", "docx", tmp_path, code=2).stderr
 
