@@ -256,7 +256,9 @@ def promises(
 def receipts(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")],
     folder: HomeFolder = HERE,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many of each, the newest.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=2**63 - 1, help="At most so many of each, the newest.")
+    ] = None,
 ) -> None:
     """Write receipts of records and of coverages as files, INDEX.receipt.json."""
     with faults(folder), Home(folder) as home:
@@ -288,7 +290,10 @@ def keys(
         ),
     ] = None,
     activity: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="With --unseal: the activity it is recorded under.")
+        int | None,
+        typer.Option(
+            min=1, max=2**32 - 1, metavar="N", help="With --unseal: the activity it is recorded under."
+        ),
     ] = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:

@@ -68,6 +68,9 @@ def test_numbers_beyond_any_log_give_a_traceback(tmp_path: Path) -> None:
         assert "--record" in glassbook("erase", "--record", str(number), "--dir", home, code=2).stderr
     told = glassbook("erase", "--record", str(2**63 - 1), "--dir", home, code=3).stderr
     assert "is no record of this department" in told
+    receipts = ("receipts", "--out", tmp_path / "out", "--dir", home, "--limit")
+    assert "--limit" in glassbook(*receipts, str(2**63), code=2).stderr
+    glassbook(*receipts, str(2**63 - 1))
     many = [word for number in range(10_001) for word in ("--record", str(number))]
     assert "more than 10000 times" in glassbook("erase", *many, "--dir", home, code=2).stderr
 
