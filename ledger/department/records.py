@@ -93,9 +93,15 @@ class RecordMaker:
     def charter(self) -> Charter:
         return self._registration.charter
 
+    def check_subject(self, subject: str) -> None:
+        """GlassbookError unless `scheme:value` is written as the charter and this department have the scheme."""
+        check_canonical(self.charter.schemes, *parse_subject(subject))
+        # A slip of the pen is somebody else's number, or nobody's: no one would find the record.
+        check_form(subject, self._forms)
+
     def fault(self, access: Access, now: int) -> str:
         """Why an access cannot be recorded, with what to do; empty when it can.  `now` is Unix seconds."""
-        newest, charter = self._registration.newest, self._registration.charter
+        newest = self._registration.newest
         epoch = year_of(access.day)
         if newest.status != "active":
             return f"the source is {newest.status} in the register; it can record nothing more"
@@ -107,12 +113,10 @@ class RecordMaker:
         if epoch not in self._seeds:
             return f"the VRF key of the epoch {epoch} is registered, but department.toml names no file for it"
         try:
-            scheme, value = parse_subject(access.subject)
+            scheme, _ = parse_subject(access.subject)
             if scheme not in newest.schemes:
                 return "the mapping leads to a scheme that is not registered for this source; correct the mapping"
-            check_canonical(charter.schemes, scheme, value)
-            # A slip of the pen is somebody else's number, or nobody's: no one would find the record.
-            check_form(access.subject, self._forms)
+            self.check_subject(access.subject)
             record = Record(
                 newest.source, epoch, access.day, access.seal, self._activity(access), b"", b"", b""
             )

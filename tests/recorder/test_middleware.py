@@ -122,6 +122,17 @@ def test_a_search_records_everybody_it_shows_and_nobody_when_it_shows_none(
     assert [claims["subject"] for claims in claims_in_outbox(small)] == ["id:anna", "id:berta"]
 
 
+def test_a_number_whose_check_digit_is_wrong_is_called_a_fault_of_the_program(
+    small: SmallDepartment, web: httpx.Client
+) -> None:
+    """Whoever calls can write any number: that is 400, as other spellings that are none, and not 503."""
+    path = small.home_folder / "department.toml"
+    path.write_text(path.read_text() + '[identifiers]\nid = "nhs"\n')
+    assert web.get("/cases/9434765919").status_code == 200
+    assert web.get("/cases/9434765918").status_code == 400
+    assert len(claims_in_outbox(small)) == 1
+
+
 def test_other_requests_pass_unrecorded(small: SmallDepartment, web: httpx.Client) -> None:
     assert web.get("/docs").status_code == 200
     assert web.post("/cases/anna").status_code == 405

@@ -24,8 +24,6 @@ from types import TracebackType
 from typing import Final, TypeVar
 
 from ledger.core.errors import GlassbookError, Malformed
-from ledger.core.schemes import check_canonical
-from ledger.core.streams import parse_subject
 from ledger.department.access import Access, Fate, Outcome
 from ledger.department.client.claims import AccessRefused, Claim, NotRecorded, make_accesses, went
 from ledger.department.home import Home
@@ -192,7 +190,7 @@ class Entry:
         def look(desk: Desk) -> str:
             try:
                 for access in self._accesses:
-                    check_canonical(desk.maker().charter.schemes, *parse_subject(access.subject))
+                    desk.maker().check_subject(access.subject)
             except GlassbookError:
                 return "subject"
             return "access"
