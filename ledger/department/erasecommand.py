@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ledger.core.encoding import day_of, format_date
 from ledger.department import epochkeys
-from ledger.department.erasing import Sent, send_erasures, sent_words
+from ledger.department.erasing import Sent, records, send_erasures, sent_words
 from ledger.department.erasures import (
     DATE,
     RECORD,
@@ -131,25 +131,21 @@ def erasure_lines(result: dict[str, Any]) -> list[str]:
             lines.append(f"  entry {record['index']}, {record['date']}, {about}")
         if result["chosen"] > _SHOWN:
             lines.append(f"  … and {result['chosen'] - _SHOWN} more")
-        lines.append(f"The details of {_records(result['chosen'])} would be erased. Nothing was.")
+        lines.append(f"The details of {records(result['chosen'])} would be erased. Nothing was.")
     else:
         lines.append(sent_words(Sent(result["erased"], result["unknown"])))
     if result["chosen_before"]:
-        lines.append(f"Chosen before, and asked for once: {_records(result['chosen_before'])}.")
+        lines.append(f"Chosen before, and asked for once: {records(result['chosen_before'])}.")
     if result["sealed_still"]:
         lines.append(
             f"{result['sealed_still']} are sealed still, and were left alone: their subjects never saw them."
         )
     if result["without_receipt"]:
         lines.append(
-            f"Without a receipt yet, so that they cannot be chosen: {_records(result['without_receipt'])}; run this "
+            f"Without a receipt yet, so that they cannot be chosen: {records(result['without_receipt'])}; run this "
             "again later."
         )
     return lines
-
-
-def _records(count: int) -> str:
-    return f"{count} record" + "s" * (count != 1)
 
 
 def erasure_words(home: Home) -> list[str]:
@@ -158,7 +154,7 @@ def erasure_words(home: Home) -> list[str]:
     lines = []
     if counts.erased or counts.waiting:
         lines.append(
-            f"The details of {_records(counts.erased)} are erased, those of {counts.waiting} are to be; "
+            f"The details of {records(counts.erased)} are erased, those of {counts.waiting} are to be; "
             f"{counts.kept} are kept."
         )
     return lines + epochkeys.epoch_words(home.settings.home)

@@ -87,7 +87,12 @@ def erase_daily(
 
 def sent_words(sent: Sent) -> str:
     """What a request reached, for people."""
-    words = f"The details of {sent.erased} records are erased at the operator."
+    words = f"The details of {records(sent.erased)} are erased at the operator."
     if sent.unknown:
-        words += f" {sent.unknown} records are not known there; they are asked for again."
+        words += f" Not known there, and asked for again: {records(sent.unknown)}."
     return words
+
+
+def records(count: int) -> str:
+    """`1 record`, `2 records`."""
+    return f"{count} record" + "s" * (count != 1)

@@ -249,10 +249,10 @@ def test_the_agent_erases_later_than_the_rules_say_or_twice_a_day(
     small, ledger = made
     noon = (DAY + 1) * SECONDS + 43_200
     ledger.now = noon
-    assert daily(small, rules(2), noon) == ["The details of 1 records are erased at the operator."]
+    assert daily(small, rules(2), noon) == ["The details of 1 record are erased at the operator."]
     assert daily(small, rules(1), noon + 60) == []  # once a day
     ledger.now = noon + SECONDS
-    assert daily(small, rules(2), noon + SECONDS) == ["The details of 1 records are erased at the operator."]
+    assert daily(small, rules(2), noon + SECONDS) == ["The details of 1 record are erased at the operator."]
     assert len(ledger.envelopes) == 2
 
 
