@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import threading
 import time
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from ledger.core.keys import Ed25519PrivateKey, format_private_key
 from ledger.core.keysfile import format_keys_file, parse_keys_file
 from ledger.core.sdjwt import parse_sd_jwt
 from ledger.core.streams import open_envelope
-from ledger.department.access import Access
+from ledger.department import erasures
+from ledger.department.access import Access, Fate, Outcome
+from ledger.department.importing import none_before, record_batch
 from ledger.department.keyservice import server
 from ledger.department.release import release
 from ledger.files import write_atomic
@@ -92,6 +95,35 @@ def test_sealed_records_change_what_is_answered(provider: OpenIdProvider, tmp_pa
             answers = [small.ask(small.token(dept_id=n), query) for n in ("watched-1", "nobody-1")]
             assert answers[0].content == answers[1].content
             assert [code(answer) for answer in answers] == ["bad-request"] * 2
+
+
+def test_a_sealed_record_that_was_erased_is_told_before_its_month(
+    provider: OpenIdProvider, tmp_path: Path
+) -> None:
+    with SmallKeyService(tmp_path, provider) as small:
+        now = int(small.clock())
+        today, shut = day_of(now), month_of(day_of(now)) + 1
+        at = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        claims = {"subject": "id:watched-1", "event": {"at": at}, "purpose": {"activity": 1}}
+        access = Access("id:watched-1", today, 1, claims, seal=shut)
+        outcome = Outcome("a log", "$", Fate.RECORDED, "", (access,), bytes(32))
+        with small.home() as home:
+            maker = home.maker(home.registration(now, small.said.append))
+            ((recorded, _),) = record_batch([outcome], maker, home.outbox, now, none_before)
+            assert recorded.fate is Fate.RECORDED, recorded.reason
+        small.hand_in()
+        with small.home() as home:
+            erasures.note_receipts(home.outbox)
+            (details,), _ = erasures.find_before(home.outbox, today + 1, None, today + 99)
+            assert details.seal == shut
+            erasures.decide(home.outbox, [details], erasures.RECORD, now)
+            erasures.erased(home.outbox, [details.leaf_hash], now)
+        watched, other = (small.ask(small.token(dept_id=name)) for name in ("watched-1", "nobody-1"))
+        assert watched.json().keys() == other.json().keys() == {"origin", "keys"}
+        assert len(watched.content) - len(other.content) == len(streams(watched))
+        small.clock_ahead = 32 * 86_400
+        later = small.ask(small.token(dept_id="watched-1", exp=int(small.clock()) + 300))
+        assert [one["seal"] for one in later.json()["notices"]["erased"]] == [shut]
 
 
 def test_an_epoch_asked_for_brings_others(service: SmallKeyService) -> None:
