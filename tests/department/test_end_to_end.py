@@ -70,11 +70,11 @@ class Operator:
                 process.wait()
 
     def department(self, folder: Path, name: str) -> Path:
-        """A registered department with one of the demo's statements and mappings."""
+        """A registered department with one of the demo's statements and mappings; VRF keys up to this year."""
         run(
             "glassbook", "department", "init", folder, "--statement", SAMPLES / "systems" / f"{name}.toml",
             "--origin", ORIGIN, "--ledger", f"http://{self.ledger}", "--log", f"http://{self.log}",
-            "--epoch", "2013-2026", "--map", "map.toml", "--no-passphrase",
+            "--epoch", f"2013-{time.gmtime().tm_year}", "--map", "map.toml", "--no-passphrase",
         )  # fmt: skip
         (folder / "map.toml").write_bytes((SAMPLES / "maps" / f"{name}.toml").read_bytes())
         (folder / "policy.txt").write_bytes((self.home / "policy.txt").read_bytes())

@@ -63,10 +63,11 @@ def test_a_source_is_rotated_gets_a_year_and_is_revoked_and_every_reader_can_tel
     settings.write_text(settings.read_text().replace("keys/source.key", "keys/source-2.key"))
     record(home, tmp_path, 10)
 
-    department("epochs", home, "2027", "--no-passphrase")
+    year = str(time.gmtime().tm_year + 1)
+    department("epochs", home, year, "--no-passphrase")
     run("glassbook", "source", "rotate", operator.home, "1", home / "statement.json")
     registered = "These epochs are registered already."
-    wait_for(lambda: registered in department("epochs", home, "2027", code=None).stdout, "the year 2027")
+    wait_for(lambda: registered in department("epochs", home, year, code=None).stdout, f"the year {year}")
     record(home, tmp_path, 20)
     assert run("glassbook-verify", "audit", *policy, *log, "--jobs", "1").returncode == 0
 
@@ -89,6 +90,6 @@ def test_a_source_is_rotated_gets_a_year_and_is_revoked_and_every_reader_can_tel
     assert "6 May 2025 or later is marked as suspect" in mine
     files = sorted(out.iterdir(), key=lambda path: int(path.name.split(".")[0]))
     assert len(files) == 6
-    for path in files:
+    for path in files[::2]:  # one under each of the three versions
         shown = run("glassbook-verify", "evidence", path, *policy).stdout
         assert "The source's registration changed after this record" in shown
