@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ledger.core.encoding import SECONDS_PER_DAY, day_of, format_date, parse_date, year_of
+from ledger.core.errors import GlassbookError
+from ledger.core.jose import parse_jwk
 from ledger.department.agent import STATE
 from ledger.department.coverage import owed_days
 from ledger.department.coveragetable import (
@@ -19,6 +21,9 @@ from ledger.department.home import Home
 from ledger.department.ownlog import is_read
 from ledger.department.promises import in_words
 from ledger.department.registration import Registration, kept_registration
+from ledger.department.setup import STATEMENT
+from ledger.department.strict_toml import LIMIT
+from ledger.files import FileRefused, read_limited
 
 WARN_DAYS: Final = 56
 """Days before a new year from which its missing VRF key is said."""
@@ -159,10 +164,19 @@ def _epochs(standing: Standing, home: Home, registration: Registration, now: int
         standing.notes.append(
             f"In {days} days {year + 1} begins, and the register has no VRF key of it; {_what_to_do(home, year + 1)}"
         )
-    if home.settings.next_key is not None:
+    if home.settings.next_key is not None and not _is_in_force(home, registration):
         standing.notes.append(
             f"{home.settings.next_key.name} signs as soon as the register names it; until then the other key does."
         )
+
+
+def _is_in_force(home: Home, registration: Registration) -> bool:
+    """The register names the newest key made, as statement.json has it: the key itself may be under a passphrase."""
+    try:
+        statement = json.loads(read_limited(home.settings.home / STATEMENT, LIMIT))
+        return parse_jwk(statement["key"], STATEMENT) == registration.newest.key
+    except (GlassbookError, FileRefused, OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
 
 
 def _what_to_do(home: Home, epoch: int) -> str:

@@ -64,8 +64,11 @@ def test_records_that_wait_while_the_key_is_rotated_are_lost_or_logged_twice(sma
         before = {w.n: w for w in running.home.outbox.to_hand_in(9) if w.stream.subject == "id:anna"}
         small.ledger.plan = ["lost"]
         running.rounds(1)  # nobody knows whether the ledger has them
+        told = "source-2.key signs as soon as the register names it"
+        assert any(told in words for words in find_standing(running.home, small.now).notes)
         register(small, statement)
         running.rounds(6)
+        assert not any(told in words for words in find_standing(running.home, small.now).notes)
         assert any("version 1 of source 1" in words for words in running.said)
         assert any("are signed again" in words for words in running.said)
         assert running.home.outbox.counts().receipts == 4
