@@ -99,7 +99,10 @@ class _RequestIdentities(Identities):
 
 def _from_json(body: bytes, signal: str) -> list[_Event]:
     resources, scopes, events = _NAMES[signal]
-    value = parse_loose(body)
+    try:
+        value = parse_loose(body)
+    except Malformed as error:
+        raise Malformed(error.where or "body", error.what) from None
     if not isinstance(value, dict):
         raise Malformed("body", "is no JSON object; OTLP has one here")
     groups = value.get(resources, [])
