@@ -92,7 +92,8 @@ def audit_lines(found: Audit) -> list[Line]:
         lines.append(Line(when, "quiet"))
     summary = found.summary
     if summary is not None:
-        lines.append(Line(f"{summary.records} records by {len(found.replay.register.sources)} sources"))
+        sources = len(found.replay.register.sources)
+        lines.append(Line(f"{summary.records} records by {sources} source{'s' * (sources != 1)}"))
         lines.append(Line(f"{summary.labels} labels in the index, recomputed entry by entry"))
         lines += [
             _source_line(_source(found, source), source in summary.revoked)
