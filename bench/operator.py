@@ -109,11 +109,11 @@ class Operator:
     def _charter(self) -> bytes:
         from ledger.settings import read_settings
         from ledger.store import Store
-        from ledger.store.log import read_entries
+        from ledger.store.log import read_charter_entry
 
         store = Store.open(read_settings(self.home).database)
         with store.read() as db:
-            (raw,) = read_entries(db, 0, 1)
+            raw = read_charter_entry(db)
         store.close()
         return raw
 

@@ -111,7 +111,7 @@ def _ledger_key(settings: Settings, store: Store, passphrase_file: Path | None) 
             return None
         key = read_signing_key(path, passphrase if b"ENCRYPTED" in read_private(path) else None)
         with store.read() as db:
-            charter = parse_charter(log.read_entries(db, 0, 1)[0], settings.origin)
+            charter = parse_charter(log.read_charter_entry(db), settings.origin)
     except (GlassbookError, FileRefused, LookupError, StoreBusy, OSError) as error:
         raise _stop(str(error)) from None
     if key.public != charter.ledger:

@@ -55,6 +55,9 @@ _put_hash = Struct("32s").pack_into  # a third of the time of a slice assignment
 BUCKET = Struct(">I32sI")
 """prefix ‖ hash ‖ labels, as `take_changed_packed` gives it."""
 
+BUCKET_STATE = Struct(">32sI")
+"""hash ‖ labels, as `pack_buckets` gives it."""
+
 
 class Bucket(NamedTuple):
     """What the tree remembers of one bucket: enough to start again without reading a label."""
@@ -255,6 +258,17 @@ class PrefixTree:
         ]
         self._changed.clear()
         return b"".join(changed)
+
+    def pack_buckets(self, start: int, stop: int) -> bytes:
+        """The buckets start … stop−1 as they are now, 36 bytes each: hash[32] ‖ u32 labels."""
+        self.flush()
+        at, hashes, pack = 1 << self._bits, self._hashes, BUCKET_STATE.pack
+        return b"".join(
+            [
+                pack(hashes[32 * (at + prefix) : 32 * (at + prefix) + 32], self._counts[prefix])
+                for prefix in range(start, stop)
+            ]
+        )
 
     def load(self, buckets: Iterable[tuple[int, bytes, int]]) -> None:
         """Start from stored buckets: (prefix, hash, labels) as `take_changed` gave them, in any order.

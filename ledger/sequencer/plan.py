@@ -1,15 +1,17 @@
 """What the next batch appends, worked out without I/O.
 
-    waiting rows, oldest first   →   entries at size, size + 1, …   →   one index root at the end
+    waiting entries, oldest first   →   leaves at size, size + 1, …   →   one index root at the end
 
-A row was checked when it was accepted, against the register with all that waited before it.  If the register
+An entry was checked when it was accepted, against the register with all that waited before it.  If the register
 it meets here is that same one, its checks still hold; if not, they are made again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import NamedTuple
 
 from ledger.core.entries import (
     RECORD,
@@ -18,6 +20,7 @@ from ledger.core.entries import (
     Record,
     Registry,
     decode_entry,
+    record_label_prefix,
     signed_message,
 )
 from ledger.core.errors import BadSignature, GlassbookError, RuleBroken
@@ -25,7 +28,19 @@ from ledger.core.keys import verify_ed25519
 from ledger.core.merkle import leaf_hash, tree_root
 from ledger.core.registry import Register
 from ledger.core.tiles import FULL_WIDTH, Tile, TileHashes, grow_tiles
-from ledger.store.inbox import Waiting
+from ledger.store.acceptances import Run
+
+Waiting = tuple[int, bytes]
+"""Number and entry."""
+
+
+class Refused(NamedTuple):
+    """An accepted entry that is left out: it cannot happen while only this program writes the inbox."""
+
+    number: int
+    entry: bytes
+    registrations: int  # against how many registry entries it was checked
+    error: GlassbookError
 
 
 @dataclass(slots=True)
@@ -36,11 +51,30 @@ class Batch:
     register: Register
     registrations: int
     last: int = 0  # the highest number taken from the inbox
-    entries: list[tuple[bytes, int, bytes]] = field(default_factory=list)  # leaf hash, number, entry
-    labels: list[tuple[bytes, int]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)  # of the entries appended, in order
+    leaves: list[bytes] = field(default_factory=list)  # their leaf hashes
+    labels: list[bytes] = field(default_factory=list)  # their labels, packed: label ‖ u64 index
     placed: list[tuple[int, int]] = field(default_factory=list)  # registration number, index
-    counts: dict[tuple[int, int], int] = field(default_factory=dict)  # (source, day) → records
-    refused: list[tuple[Waiting, GlassbookError]] = field(default_factory=list)
+    heads: dict[bytes, int] = field(
+        default_factory=dict
+    )  # u32 source ‖ u16 epoch ‖ u32 day ‖ u16 seal → records
+    refused: list[Refused] = field(default_factory=list)
+
+    def counts(self) -> dict[tuple[int, int], int]:
+        """Records appended, by (source, day)."""
+        found: dict[tuple[int, int], int] = {}
+        for head, count in self.heads.items():
+            key = int.from_bytes(head[:4], "big"), int.from_bytes(head[6:10], "big")
+            found[key] = found.get(key, 0) + count
+        return found
+
+    def spans(self) -> Iterator[tuple[int, int, int]]:
+        """Leaves whose numbers go up by one: index of the first, its number, how many."""
+        first = 0
+        for at in range(1, len(self.numbers) + 1):
+            if at == len(self.numbers) or self.numbers[at] != self.numbers[at - 1] + 1:
+                yield self.start + first, self.numbers[first], at - first
+                first = at
 
 
 def plan_batch(
@@ -49,57 +83,82 @@ def plan_batch(
     register: Register,
     registrations: int,
     waiting: Sequence[Waiting],
+    runs: Sequence[Run],
     day_count: Callable[[int, int], int],
 ) -> Batch:
-    """Which of the rows are appended to a log of `size` leaves, in their order.
+    """Which of the waiting entries are appended to a log of `size` leaves, in their order.
 
-    `register` and `registrations` are those of the log; they are not changed, the batch has its own.
-    `day_count(source, day)` counts the records in the log.
+    `register` and `registrations` are those of the log; they are not changed, the batch has its own. `runs` tell how
+    these numbers were accepted. `day_count(source, day)` counts the records in the log.
     """
     batch = Batch(size, register, registrations)
-    entries, labels, counts = batch.entries, batch.labels, batch.counts
+    numbers, leaves, labels, heads = batch.numbers, batch.leaves, batch.labels, batch.heads
+    prefixes: dict[bytes, bytes] = {}
     index = size
-    for row in waiting:
-        if row.entry[1] != RECORD or row.registrations != batch.registrations:
+    for (number, raw), checked in zip(waiting, _registrations(waiting, runs), strict=True):
+        if raw[1] != RECORD or checked != batch.registrations:
             try:
-                _check_again(origin, batch, index, row, day_count)
+                _check_again(origin, batch, index, raw, checked, day_count)
             except GlassbookError as error:
-                batch.refused.append((row, error))
+                batch.refused.append(Refused(number, raw, checked, error))
                 continue
-        if row.day >= 0:
-            key = (row.source, row.day)
-            counts[key] = counts.get(key, 0) + 1
-        entries.append((row.leaf_hash, row.number, row.entry))
-        labels.append((row.label, index))
+        if raw[1] == RECORD:
+            # Records of one stream's head have the same beginning of what their label is the hash of.
+            head = raw[2:14]
+            prefix = prefixes.get(head)
+            if prefix is None:
+                prefix = prefixes[head] = _label_prefix(head)
+            heads[head] = heads.get(head, 0) + 1
+            label = sha256(prefix + raw[18:50]).digest()
+        else:
+            label = decode_entry(raw).index_label or b""
+        numbers.append(number)
+        leaves.append(leaf_hash(raw))
+        labels.append(label + index.to_bytes(8, "big"))
         index += 1
     if waiting:
-        batch.last = waiting[-1].number
+        batch.last = waiting[-1][0]
     return batch
 
 
+def _registrations(waiting: Sequence[Waiting], runs: Sequence[Run]) -> Iterator[int]:
+    """Against how many registry entries each was checked."""
+    at = -1
+    for number, _ in waiting:
+        while at + 1 < len(runs) and runs[at + 1].first <= number:
+            at += 1
+        yield runs[at].registrations if at >= 0 else -1
+
+
+def _label_prefix(head: bytes) -> bytes:
+    return record_label_prefix(
+        int.from_bytes(head[:4], "big"), int.from_bytes(head[4:6], "big"), int.from_bytes(head[10:], "big")
+    )
+
+
 def _check_again(
-    origin: str, batch: Batch, index: int, row: Waiting, day_count: Callable[[int, int], int]
+    origin: str, batch: Batch, index: int, raw: bytes, checked: int, day_count: Callable[[int, int], int]
 ) -> None:
-    entry = decode_entry(row.entry)
+    entry = decode_entry(raw)
     if isinstance(entry, Registry):
         register = batch.register.copy()
-        register.add(index, row.entry)
+        register.add(index, raw)
         batch.register = register
-        batch.registrations = row.registrations + 1  # the number it was accepted under
+        batch.registrations = checked + 1  # the number it was accepted under
         batch.placed.append((batch.registrations, index))
         return
     if not isinstance(entry, Record | Coverage):
         raise RuleBroken("index root", "made by the ledger alone")
     source = batch.register.signer(entry)
-    if row.registrations != batch.registrations and not verify_ed25519(
-        source.key, entry.signature, signed_message(origin, row.entry)
+    if checked != batch.registrations and not verify_ed25519(
+        source.key, entry.signature, signed_message(origin, raw)
     ):
         raise BadSignature("entry", "not signed by the key of the source in force")
     if isinstance(entry, Record):
         source.check_record(entry)
     else:
         source.check_coverage(entry)
-        found = day_count(entry.source, entry.day) + batch.counts.get((entry.source, entry.day), 0)
+        found = day_count(entry.source, entry.day) + batch.counts().get((entry.source, entry.day), 0)
         if found != entry.records:
             raise RuleBroken("coverage", f"{found} records of the day are in the log, not {entry.records}")
 

@@ -1,6 +1,6 @@
 """The sequencer's lock, its transaction, and how it starts again.
 
-Everything a batch changes (entries, labels, tiles, counts, state, the emptied inbox) is one transaction under
+Everything a batch changes (which numbers its leaves are, tiles, counts, index, state) is one transaction under
 compare-and-swap of the log's size.  A crash at any point leaves the last committed state and nothing else, so
 starting after a crash is starting: there is no separate recovery.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -19,8 +19,9 @@ from ledger.core.index import EMPTY, PrefixTree
 from ledger.core.merkle import EMPTY_ROOT, leaf_hash
 from ledger.core.registry import Register
 from ledger.sequencer.plan import Batch, Close, close_batch, edge_root, edge_tiles, plan_batch
-from ledger.store import Connection, Store, StoreBusy, StoreUnusable, inbox, labels, log
-from ledger.store.buckets import PAGES_EVERY, BucketPages, StoredRows, load_tree, pack_changes
+from ledger.store import Connection, Store, StoreBusy, StoreUnusable, acceptances, inbox, labels, log
+from ledger.store.buckets import PAGES_EVERY, load_tree, pages_of, write_tree
+from ledger.store.settling import GrowingRows
 
 POLL_S = 0.05
 BUSY_S = 1.0
@@ -39,9 +40,9 @@ class _Tip:
     state: log.State
     edge: dict[int, bytes]
     register: Register
-    rows: StoredRows
+    rows: GrowingRows
     tree: PrefixTree
-    pages: BucketPages
+    pages: set[int]  # of bucket hashes, changed since they were written
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def begin_log(store: Store, origin: str, charter: bytes) -> int:
     StoreUnusable when the database holds a log already.
     """
     Register(origin).add(0, charter)
-    empty = log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0)
+    empty = log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0, 0)
     entry = decode_entry(charter)
     label = entry.index_label
     if label is None:  # Register.add would have refused it
@@ -69,8 +70,9 @@ def begin_log(store: Store, origin: str, charter: bytes) -> int:
         if log.has_log(db):
             raise StoreUnusable("the database holds a log already; every log needs its own")
         log.begin_log(db, empty)
-        number = inbox.take_numbers(db, 1)
-        inbox.put(db, [(number, label, leaf_hash(charter), charter, 0, -1, 0)])
+        first = inbox.next_number(db)
+        inbox.put(db, first, [inbox.Accepted(charter, label, leaf_hash(charter))])
+        acceptances.note_runs(db, [acceptances.Run(first, int(time.time()), 0)])
         log.add_registration(db, 1, None, charter)
     done = Sequencer(store, origin, batch=1).step()
     if done is None or done.refused:
@@ -101,10 +103,11 @@ class Sequencer:
             for _, index, entry in log.read_registrations(db):
                 if index is not None:
                     register.add(index, entry)
-            rows = StoredRows(state.size)
+            rows = GrowingRows()
+            rows.load(db)
             rows.db = db
             tree, pages = load_tree(db, rows, state.size)
-            held = labels.count_labels(db)
+            held = labels.count_labels(db, state.last)
             if held != state.labels:
                 raise StoreUnusable(f"{held} index labels are stored, not {state.labels}: restore a backup")
             if tree.root != state.index_root or tree.labels != state.labels:
@@ -125,81 +128,109 @@ class Sequencer:
         assert tip is not None
         # If anything below fails, the tip may be half changed and is read anew: it is put back at the end.
         with self._store.read() as db:
-            waiting = inbox.take_waiting(db, self._batch)
-            if waiting:
-                batch = plan_batch(
-                    self._origin,
-                    tip.state.size,
-                    tip.register,
-                    tip.state.registrations,
-                    waiting,
-                    lambda source, day: log.read_day_count(db, source, day),
-                )
-                tip.rows.db = db
-                try:
-                    taken = tip.tree.insert_many(batch.labels)
-                except Malformed as error:
-                    raise StoreUnusable(f"{error}: restore a backup") from None
-                if taken:
-                    raise StoreUnusable(f"{len(taken)} index labels in the inbox are in the log already")
-                root, count = tip.tree.root, tip.tree.labels
-                tip.rows.db = None
-        if not waiting:
+            batch = self._plan(db, tip)
+            root = self._extend_index(db, tip, batch) if batch.leaves else b""
+        if not batch.last:
             self._tip = tip
             return None
-        if not batch.entries:
-            self._drop(batch)
-            return Sequenced(0, tip.state.size, len(batch.refused))
-        close = close_batch(tip.state.size, tip.edge, [leaf for leaf, _, _ in batch.entries], root, count)
-        size = tip.state.size + len(batch.entries) + 1
-        pages_covers = tip.state.pages_covers
-        if size - pages_covers >= PAGES_EVERY or not pages_covers:
-            pages_covers = size
+        before = tip.state
+        if not batch.leaves:
+            with self._store.write() as db:
+                self._swap(db, before, replace(before, last=batch.last))
+                self._leave_out(db, batch)
+            return Sequenced(0, before.size, len(batch.refused))
+        close = close_batch(before.size, tip.edge, batch.leaves, root, tip.tree.labels)
+        size = before.size + len(batch.leaves) + 1
+        anew = size - before.pages_covers >= PAGES_EVERY or not before.pages_covers
         state = log.State(
             size,
             close.root,
-            count,
+            tip.tree.labels,
             root,
             batch.registrations,
-            pages_covers,
+            size if anew else before.pages_covers,
+            batch.last,
         )
         self._write(tip, batch, close, state)
-        self._tip = _Tip(state, close.edge, batch.register, tip.rows, tip.tree, tip.pages)
-        return Sequenced(len(batch.entries), state.size, len(batch.refused))
+        self._tip = replace(tip, state=state, edge=close.edge, register=batch.register)
+        return Sequenced(len(batch.leaves), state.size, len(batch.refused))
+
+    def _plan(self, db: Connection, tip: _Tip) -> Batch:
+        state = tip.state
+        waiting = inbox.take_waiting(db, state.last, self._batch)
+        runs = acceptances.read_runs(db, waiting[0][0], waiting[-1][0]) if waiting else []
+        return plan_batch(
+            self._origin,
+            state.size,
+            tip.register,
+            state.registrations,
+            waiting,
+            runs,
+            lambda source, day: log.read_day_count(db, source, day),
+        )
+
+    def _extend_index(self, db: Connection, tip: _Tip, batch: Batch) -> bytes:
+        tip.rows.db = db
+        try:
+            taken = tip.tree.insert_packed(tip.rows, batch.labels)
+        except Malformed as error:
+            raise StoreUnusable(f"{error}: restore a backup") from None
+        finally:
+            tip.rows.db = None
+        if taken:
+            raise StoreUnusable(f"{len(taken)} index labels in the inbox are in the log already")
+        return tip.tree.root
+
+    def _swap(self, db: Connection, before: log.State, state: log.State) -> None:
+        if not log.swap_state(db, before, state):
+            raise SequencerLost(f"the log is no longer of size {before.size}")
 
     def _write(self, tip: _Tip, batch: Batch, close: Close, state: log.State) -> None:
+        changes = tip.tree.take_changed_packed()
+        tip.pages |= pages_of(changes)
+        now = int(time.time())
+        spans = [log.Batch(*span, None, now) for span in batch.spans()]
+        spans[-1] = spans[-1]._replace(root=close.index_root)
         with self._store.write() as db:
-            if not log.swap_state(db, tip.state.size, state):
-                raise SequencerLost(f"the log is no longer of size {tip.state.size}")
-            log.append_entries(db, batch.start, [*batch.entries, (close.leaf, 0, close.index_root)])
-            labels.add_labels(db, sorted(tip.rows.added))
+            self._swap(db, tip.state, state)
+            log.append_batches(db, spans)
             log.write_tiles(db, close.tiles)
-            log.add_day_counts(db, [(*key, count) for key, count in batch.counts.items()])
-            changed = tip.tree.take_changed()
-            labels.add_changes(db, state.size, pack_changes(changed))
-            tip.pages.update(changed)
+            log.add_day_counts(db, [(*key, count) for key, count in batch.counts().items()])
+            labels.add_changes(db, state.size, changes)
             if state.pages_covers == state.size:
-                tip.pages.write(db)
+                write_tree(db, tip.tree, tip.pages)
                 labels.drop_changes(db, state.size - PAGES_EVERY)
             for number, index in batch.placed:
                 log.place_registration(db, number, index)
-            self._clear(db, batch)
-        tip.rows.added.clear()
-        tip.rows.covers = state.size
+            self._leave_out(db, batch)
         if state.pages_covers == state.size:
-            tip.pages.written()
+            tip.pages.clear()
 
-    def _drop(self, batch: Batch) -> None:
+    def settle(self) -> bool:
+        """Let labels and keys settle that were sequenced lately, as far as it is time; whether it was.
+
+        Changes where they lie and nothing else. Raises StoreBusy, and SequencerLost as `step` does.
+        """
+        tip = self._tip
+        part = tip.rows.due() if tip else None
+        if tip is None or part is None:
+            return False
+        self._tip = None
         with self._store.write() as db:
-            self._clear(db, batch)
+            self._swap(db, tip.state, tip.state)
+            tip.rows.settle(db, part, tip.state.last)
+        tip.rows.settled(part)
+        self._tip = tip
+        return True
 
-    def _clear(self, db: Connection, batch: Batch) -> None:
-        for row, error in batch.refused:
-            # Accepted and yet not fit: it cannot happen while only this program writes the inbox.
-            _log.error("accepted entry left out", number=row.number, rule=error.evidence.get("rule"))
-            if row.entry[1] == REGISTRY:
-                log.drop_registration(db, row.registrations + 1)
-        inbox.clear(db, batch.last)
+    def _leave_out(self, db: Connection, batch: Batch) -> None:
+        for refused in batch.refused:
+            _log.error(
+                "accepted entry left out", number=refused.number, rule=refused.error.evidence.get("rule")
+            )
+            log.drop_number(db, refused.number)
+            if refused.entry[1] == REGISTRY:
+                log.drop_registration(db, refused.registrations + 1)
 
 
 def run_sequencer(
@@ -228,6 +259,8 @@ def _run(store: Store, origin: str, interval_s: float, batch: int, stop: Callabl
         begun = time.monotonic()
         try:
             done = sequencer.step()
+            while sequencer.settle():
+                pass
         except StoreBusy as error:
             _log.warning("cannot sequence now; trying again", why=str(error))
             time.sleep(BUSY_S)

@@ -13,15 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ledger.core.entries import REGISTRY, Coverage
+from ledger.core.entries import REGISTRY
 from ledger.core.keys import SigningKey
+from ledger.core.merkle import leaf_hash
 from ledger.core.policy import CLOCK_TOLERANCE_S
 from ledger.core.registry import Register
 from ledger.service.body import MAX_ENTRIES, Submission
 from ledger.service.checks import Candidate, Checked, View, check_submissions
 from ledger.service.problems import Refusal, RequestRefused, busy
 from ledger.service.signatures import Signatures, ToPromise
-from ledger.store import Connection, Store, StoreBusy, acceptances, envelopes, inbox, labels, log, publication
+from ledger.store import Connection, Store, StoreBusy, acceptances, inbox, labels, log, publication
+from ledger.store.acceptances import Run
 
 CHECKERS = max(2, min(8, os.cpu_count() or 1))
 
@@ -46,20 +48,44 @@ class Duplicate(NamedTuple):
 Outcome = Accepted | Duplicate | Refusal
 
 
+class _Taken(NamedTuple):
+    """What stands under a label: its leaf hash, its index `at` if it is sequenced, and when it was accepted, while that
+    is known."""
+
+    leaf: bytes
+    at: int | None
+    accepted: int | None
+
+
 @dataclass(slots=True)
 class _Group:
-    """What one transaction is about to put into the inbox, and what it must remember on the way."""
+    """What one transaction is about to put into the inbox, from the number `first` on, and what it must remember."""
 
     now: int
-    rows: list[tuple[int, bytes, bytes, bytes, int, int, int]] = field(default_factory=list)
-    deposits: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    first: int
+    taken: dict[bytes, _Taken]  # label → what stood under it before
+    rows: list[inbox.Accepted] = field(default_factory=list)
+    fresh: dict[bytes, bytes] = field(default_factory=dict)  # label → leaf hash, of `rows`
+    runs: list[Run] = field(default_factory=list)
     registrations: list[tuple[int, bytes]] = field(default_factory=list)
-    taken: dict[bytes, bytes] = field(default_factory=dict)  # label → entry, in the inbox or in this group
-    sequenced: dict[bytes, int] = field(default_factory=dict)  # label → index
-    accepted: dict[bytes, int] = field(default_factory=dict)  # label → time, of what was accepted before
-    counts: dict[tuple[int, int], int] = field(default_factory=dict)  # (source, day) → records in this group
-    waiting_counts: dict[tuple[int, int], int] | None = None  # the same in the inbox, once it is asked for
-    entries: dict[int, bytes] = field(default_factory=dict)  # index → entry, of the labels in `sequenced`
+    waiting: dict[bytes, int] | None = (
+        None  # u32 source ‖ u32 day → records in the inbox, once that is asked for
+    )
+    counted: int = 0  # how many of `rows` are in `waiting`
+
+    def records_of(self, db: Connection, source: int, day: int) -> int:
+        """Records of a source and day in log, inbox and this group."""
+        if self.waiting is None:
+            # Until this transaction ends the sequencer moves nothing from the one count to the other.
+            log.hold_state(db)
+            self.waiting = inbox.waiting_day_counts(db)
+        for row in self.rows[self.counted :]:
+            if row.envelope is not None:
+                key = inbox.day_key(row.entry)
+                self.waiting[key] = self.waiting.get(key, 0) + 1
+        self.counted = len(self.rows)
+        key = source.to_bytes(4, "big") + day.to_bytes(4, "big")
+        return log.read_day_count(db, source, day) + self.waiting.get(key, 0)
 
 
 class Acceptance:
@@ -168,29 +194,29 @@ class Acceptance:
 
     def _commit(self, members: list[Checked], now: int) -> list[list[Outcome] | None]:
         """Write a group; for each member its outcomes, or None when the register has changed since its checks."""
-        group = _Group(now)
         found: list[list[Outcome] | None] = []
         with self._store.write() as db:
+            first = inbox.next_number(db)
             published_size = self._check_pressure(db, now)
             registrations = log.last_registration(db)
-            current = [member for member in members if member.view.registrations == registrations]
-            self._look_up(db, group, [c for member in current for c in member.candidates], published_size)
-            first = number = inbox.take_numbers(db, sum(len(member.candidates) for member in current))
+            asked = [
+                candidate.label
+                for member in members
+                if member.view.registrations == registrations
+                for candidate in member.candidates
+            ]
+            group = _Group(now, first, _look_up(db, asked, published_size))
             for member in members:
                 if member.view.registrations != registrations:
                     found.append(None)
                     continue
-                outcomes: dict[int, Outcome] = dict(member.refusals)
-                for candidate in member.candidates:
-                    outcomes[candidate.place] = self._place(db, group, candidate, number)
-                    number += 1
-                found.append([outcomes[place] for place in range(member.total)])
+                found.append(_place_all(db, group, member))
                 if member.after is not member.view:
                     registrations = member.after.registrations
-            if group.rows and acceptances.note_time(db, first, now):
-                acceptances.drop_published(db, published_size)
-            inbox.put(db, group.rows)
-            envelopes.deposit_envelopes(db, group.deposits)
+            if group.rows:
+                inbox.put(db, group.first, group.rows)
+                if acceptances.note_runs(db, group.runs):
+                    acceptances.drop_published(db, published_size)
             for count, entry in group.registrations:
                 log.add_registration(db, count, None, entry)
         return found
@@ -206,66 +232,87 @@ class Acceptance:
             raise busy("more entries wait to be sequenced than this ledger lets wait", 2)
         return published.published_size
 
-    def _look_up(
-        self, db: Connection, group: _Group, candidates: list[Candidate], published_size: int
-    ) -> None:
-        asked = [candidate.label for candidate in candidates]
-        waiting = inbox.find_in_inbox(db, asked)
-        group.taken = {label: entry for label, (_, entry) in waiting.items()}
-        group.sequenced = labels.find_labels(db, asked)
-        group.entries = log.read_entries_at(db, list(group.sequenced.values()))
-        # What was accepted before keeps its time, however often and to whomever it is promised.
-        unpublished = {label: at for label, at in group.sequenced.items() if at >= published_size}
-        numbers_at = log.read_numbers_at(db, list(unpublished.values()))
-        numbers = {label: number for label, (number, _) in waiting.items()}
-        numbers |= {label: numbers_at[at] for label, at in unpublished.items()}
-        times = acceptances.times_of(db, numbers.values())
-        group.accepted = {label: times[number] for label, number in numbers.items() if number in times}
 
-    def _place(self, db: Connection, group: _Group, candidate: Candidate, number: int) -> Outcome:
-        """Put one candidate into the group, or say why not."""
-        place, raw, entry, label, leaf, day, envelope, fetch, registrations, refusal = candidate
-        index = group.sequenced.get(label)
-        if index is not None and group.entries[index] == raw:
-            return Duplicate(label, leaf, index, group.accepted.get(label))
-        waiting = group.taken.get(label)
-        if waiting == raw:
-            return Accepted(label, leaf, group.accepted.get(label, group.now))
-        if refusal is not None:
-            return refusal
-        if isinstance(entry, Coverage):
-            refusal = self._check_count(db, group, entry)
-            if refusal is not None:
-                return refusal
-        if index is not None or waiting is not None:
-            return Refusal("label-conflict", "another entry stands under this label in log or inbox")
-        group.taken[label] = raw
-        source = int.from_bytes(raw[2:6], "big")  # where every kind but the index root has it
-        group.rows.append((number, label, leaf, raw, source, day, registrations))
-        if day >= 0:
-            group.counts[source, day] = group.counts.get((source, day), 0) + 1
-        if envelope is not None and fetch is not None:
-            group.deposits.append((number, fetch, envelope))
+def _look_up(db: Connection, asked: list[bytes], published_size: int) -> dict[bytes, _Taken]:
+    """Which of these labels are taken, and by what.
+
+    What was accepted before keeps its time, however often and to whomever it is promised, until it is published.
+    """
+    places = labels.find_labels(db, asked)
+    if not places:
+        return {}
+    numbers = {label: place.number for label, place in places.items() if place.number is not None}
+    index_of = log.index_of(db, numbers.values())
+    indices = {label: index_of[number] for label, number in numbers.items() if number in index_of}
+    indices |= {label: place.at for label, place in places.items() if place.at is not None}
+    unpublished = [index for index in indices.values() if index >= published_size]
+    numbers_at = log.read_numbers_at(db, unpublished)
+    numbers |= {label: numbers_at[index] for label, index in indices.items() if index in numbers_at}
+    owed = {
+        label: number
+        for label, number in numbers.items()
+        if indices.get(label, published_size) >= published_size
+    }
+    times = acceptances.times_of(db, owed.values())
+    # The leaf hash tells whether it is the very same entry, also when that has left the database.
+    leaves = log.read_leaf_hashes(db, list(indices.values()))
+    waiting = log.read_numbered(db, [number for label, number in numbers.items() if label not in indices])
+    found = {}
+    for label in places:
+        index = indices.get(label)
+        leaf = leaves[index] if index is not None else leaf_hash(waiting[numbers[label]])
+        found[label] = _Taken(leaf, index, times.get(owed.get(label, 0)))
+    return found
+
+
+def _place_all(db: Connection, group: _Group, member: Checked) -> list[Outcome]:
+    """Put a member's candidates into the group; its outcomes, in order."""
+    outcomes: dict[int, Outcome] = dict(member.refusals)
+    taken, fresh, rows, now = group.taken, group.fresh, group.rows, group.now
+    checked_against = -1
+    for candidate in member.candidates:
+        place, raw, label, leaf, envelope, fetch, registrations, refusal, coverage = candidate
+        if label in taken or label in fresh or refusal is not None or coverage is not None:
+            outcome = _decide(db, group, candidate)
+            if outcome is not None:
+                outcomes[place] = outcome
+                continue
+        if registrations != checked_against:
+            checked_against = registrations
+            group.runs.append(Run(group.first + len(rows), now, registrations))
+        fresh[label] = leaf
+        rows.append(inbox.Accepted(raw, label, leaf, envelope, fetch))
         if raw[1] == REGISTRY:
             group.registrations.append((registrations + 1, raw))
-        return Accepted(label, leaf, group.now)
+        outcomes[place] = Accepted(label, leaf, now)
+    return [outcomes[place] for place in range(member.total)]
 
-    def _check_count(self, db: Connection, group: _Group, entry: Coverage) -> Refusal | None:
-        if group.waiting_counts is None:
-            group.waiting_counts = inbox.waiting_day_counts(db)
-        day = (entry.source, entry.day)
-        counted = (
-            log.read_day_count(db, entry.source, entry.day)
-            + group.waiting_counts.get(day, 0)
-            + group.counts.get(day, 0)
-        )
-        if counted == entry.records:
-            return None
-        return Refusal(
-            "rule-broken",
-            f"coverage: the ledger has {counted} records of the day, not {entry.records}",
-            "count",
-        )
+
+def _decide(db: Connection, group: _Group, candidate: Candidate) -> Outcome | None:
+    """What becomes of a candidate whose label is not free, or to which a rule has something to say; None: it may
+    enter."""
+    label, leaf = candidate.label, candidate.leaf
+    known = group.taken.get(label)
+    if known is None and label in group.fresh:
+        known = _Taken(group.fresh[label], None, group.now)
+    if known is not None and known.leaf == leaf:
+        if known.at is not None:
+            return Duplicate(label, leaf, known.at, known.accepted)
+        return Accepted(label, leaf, group.now if known.accepted is None else known.accepted)
+    if candidate.refusal is not None:
+        return candidate.refusal
+    if candidate.coverage is not None:
+        source, day = candidate.coverage.source, candidate.coverage.day
+        counted = group.records_of(db, source, day)
+        if counted != candidate.coverage.records:
+            return Refusal(
+                "rule-broken",
+                f"coverage: the ledger has {counted} records of the day, not {candidate.coverage.records}",
+                "count",
+            )
+    if known is not None:
+        return Refusal("label-conflict", "another entry stands under this label in log or inbox")
+    return None
 
 
 __all__ = ["Accepted", "Acceptance", "Duplicate", "Outcome", "RequestRefused"]

@@ -31,11 +31,12 @@ from ledger.keyfiles import LEDGER
 from ledger.service import openapi
 from ledger.service.acceptance import Acceptance, Duplicate, Outcome
 from ledger.service.body import parse_document, parse_lines
-from ledger.service.erasing import check_erasure, check_media_type, erase
+from ledger.service.erasing import check_erasure, check_media_type, erase, left_entries
 from ledger.service.intake import Intake, is_lines
 from ledger.service.look import Look
 from ledger.service.metrics import Metrics
 from ledger.service.problems import MEDIA_TYPE, TITLES, Refusal, RequestRefused, busy
+from ledger.service.publicentries import PublicEntries
 from ledger.service.published import PublishedSize, Waited, wait_published
 from ledger.service.receipts import TIMEOUT_S, Receipts
 from ledger.service.signatures import ToPromise
@@ -65,6 +66,7 @@ def create_app(
     acceptance = Acceptance(store, settings.origin, settings.inbox_limit)
     client = httpx.AsyncClient(base_url=settings.public_url, timeout=TIMEOUT_S, transport=publisher)
     receipts = Receipts(store, settings.origin, client)
+    entries = PublicEntries(store, client)
     published = PublishedSize(store)
 
     @contextlib.asynccontextmanager
@@ -110,7 +112,7 @@ def create_app(
     )
     async def get_receipt(leaf_hash: str) -> Response:
         leaf = _parse_leaf(leaf_hash)
-        standing = await asyncio.to_thread(receipts.find, leaf)
+        standing = await receipts.find(leaf)
         if standing is None:
             raise RequestRefused(Refusal("not-found", "no entry with this leaf hash was accepted"))
         if standing.at is None:
@@ -129,7 +131,8 @@ def create_app(
         async with intake.body(request) as body:
             register = await asyncio.to_thread(acceptance.register)
             erasure = await asyncio.to_thread(check_erasure, body, register, int(clock()))
-        found = await asyncio.to_thread(erase, store, erasure)
+        left = await left_entries(store, entries, erasure)
+        found = await asyncio.to_thread(erase, store, erasure, left)
         metrics.count_erasures([one.value for one in found])
         with contextlib.suppress(StoreBusy):  # deleted it is: a trace is overwritten now or later
             await asyncio.to_thread(store.forget_traces)

@@ -12,9 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import NamedTuple
 
 from ledger.core.entries import (
+    RECORD,
+    RECORD_BYTES,
+    VERSION,
+    Coverage,
     Entry,
     IndexRoot,
     Record,
@@ -22,6 +27,7 @@ from ledger.core.entries import (
     check_time,
     decode_entry,
     entry_hash,
+    record_label_prefix,
     registry_index_label,
     signed_message,
 )
@@ -37,25 +43,26 @@ ENVELOPE_VERSION = 0x01
 ENVELOPE_FRAME = 1 + 12 + 16  # version, nonce, tag of AES-256-GCM (formats §4)
 ENVELOPE_STEP = 1024
 ENVELOPE_LIMIT = 65_536
+_RECORD_HEAD = bytes((VERSION, RECORD))
 
 
 class Candidate(NamedTuple):
     """A submission that may enter the inbox if its label is free.
 
     `refusal` is set when a rule forbids it now; the very same bytes may still be in the log from before.
-    `registrations` is how many registry entries the register had that it was checked against.
+    `registrations` is how many registry entries the register had that it was checked against. `coverage` is the entry
+    when it is one, whose count is still to be checked.
     """
 
     place: int
     raw: bytes
-    entry: Entry
     label: bytes
     leaf: bytes
-    day: int
     envelope: bytes | None
     fetch: bytes | None
     registrations: int
     refusal: Refusal | None
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,14 @@ class Checked:
     total: int
 
 
+class _Head(NamedTuple):
+    """What is found out once for all records that begin alike: version, kind, source, epoch, day, seal, activity."""
+
+    key: bytes
+    label_prefix: bytes  # what the index label is the hash of, but for the record's own label
+    refusal: Refusal | None
+
+
 def check_submissions(
     view: View,
     submissions: Sequence[Submission | Refusal],
@@ -87,12 +102,20 @@ def check_submissions(
     """Check all of them, each against the register with the registry entries before it; `now` in Unix seconds."""
     checked = Checked(view, view, {}, [], len(submissions))
     signed: list[tuple[Candidate, bytes]] = []  # with the key; b"" when the signature is checked already
+    heads: dict[bytes, _Head] = {}
     for place, submission in enumerate(submissions):
         if isinstance(submission, Refusal):
             checked.refusals[place] = submission
             continue
         try:
-            signed.append(_check(checked, place, submission, now))
+            raw = submission[0]
+            if raw[:2] == _RECORD_HEAD and len(raw) == RECORD_BYTES:
+                signed.append(_check_record(checked.after, heads, place, submission, now))
+            else:
+                before = checked.after
+                signed.append(_check(checked, place, submission, now))
+                if checked.after is not before:
+                    heads.clear()
         except _Refused as refused:
             checked.refusals[place] = refused.refusal
         except GlassbookError as error:
@@ -118,42 +141,67 @@ class _Refused(Exception):
         self.refusal = Refusal(code, detail)
 
 
+def _check_record(
+    view: View, heads: dict[bytes, _Head], place: int, submission: Submission, now: int
+) -> tuple[Candidate, bytes]:
+    raw, envelope, fetch = submission
+    if envelope is None or fetch is None:
+        raise _Refused("envelope-missing", "record: envelope and fetch are required with it")
+    _check_envelope(envelope, fetch)
+    head = heads.get(raw[:18])
+    if head is None:
+        head = heads[raw[:18]] = _check_head(view, decode_entry(raw), now)
+    label = sha256(head[1] + raw[18:50]).digest()
+    leaf = leaf_hash(raw)
+    return Candidate(place, raw, label, leaf, envelope, fetch, view.registrations, head[2]), head[0]
+
+
+def _check_head(view: View, entry: Entry, now: int) -> _Head:
+    """What the rules say of a record, of which they look at nothing but its beginning."""
+    assert isinstance(entry, Record)
+    key, refusal = _check_rules(view, entry, now)
+    return _Head(key, record_label_prefix(entry.source, entry.epoch, entry.seal), refusal)
+
+
+def _check_rules(view: View, entry: Record | Coverage, now: int) -> tuple[bytes, Refusal | None]:
+    """The key that must have signed it, and why a rule forbids it.  Raises RuleBroken if there is no such key."""
+    key = b""
+    try:
+        source = view.register.signer(entry)
+        key = source.key
+        if isinstance(entry, Record):
+            source.check_record(entry)
+        else:
+            source.check_coverage(entry)
+        check_time(entry, now, 0)
+    except RuleBroken as error:
+        if view.register.in_force(entry.source) is None:
+            raise
+        # Not refused yet: of a source in force the signature comes first in the order of checks, and
+        # of one that is retired or revoked the very same entry may be in the log from before.
+        return key, _refusal(error)
+    return key, None
+
+
 def _check(checked: Checked, place: int, submission: Submission, now: int) -> tuple[Candidate, bytes]:
+    """Any entry but a whole record."""
     raw, envelope, fetch = submission
     entry = decode_entry(raw)
     view = checked.after
-    if isinstance(entry, Record):
-        if envelope is None or fetch is None:
-            raise _Refused("envelope-missing", "record: envelope and fetch are required with it")
-        _check_envelope(envelope, fetch)
-    elif isinstance(entry, IndexRoot):
+    if isinstance(entry, IndexRoot):
         raise _Refused("index-root-refused", "index root: not taken from anybody")
-    elif envelope is not None or fetch is not None:
+    if envelope is not None or fetch is not None:
         raise _Refused("envelope-forbidden", "envelope and fetch come with records only")
+    assert not isinstance(entry, Record)  # decode_entry takes no record of another length
     refusal = None
     if isinstance(entry, Registry):
-        key, label, day = b"", _check_registry(checked, entry, raw), -1
+        key, label = b"", _check_registry(checked, entry, raw)
     else:
-        key, label = b"", entry.index_label
-        day = entry.day if isinstance(entry, Record) else -1
-        try:
-            source = view.register.signer(entry)
-            key = source.key
-            if isinstance(entry, Record):
-                source.check_record(entry)
-            else:
-                source.check_coverage(entry)
-            check_time(entry, now, 0)
-        except RuleBroken as error:
-            if view.register.in_force(entry.source) is None:
-                raise
-            # Not refused yet: of a source in force the signature comes first in the order of checks, and
-            # of one that is retired or revoked the very same entry may be in the log from before.
-            refusal = _refusal(error)
+        label = entry.index_label
+        key, refusal = _check_rules(view, entry, now)
+    coverage = entry if isinstance(entry, Coverage) else None
     return (
-        Candidate(
-            place, raw, entry, label, leaf_hash(raw), day, envelope, fetch, view.registrations, refusal
-        ),
+        Candidate(place, raw, label, leaf_hash(raw), None, None, view.registrations, refusal, coverage),
         key,
     )
 

@@ -8,6 +8,8 @@ by a key that is no longer in force.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.requests import Request
@@ -16,8 +18,9 @@ from ledger.core.erasure import Erasure, check_erasure_time, claimed_source, par
 from ledger.core.errors import BadSignature, GlassbookError, Malformed
 from ledger.core.registry import Register
 from ledger.service.problems import Refusal, RequestRefused
+from ledger.service.publicentries import PublicEntries
 from ledger.store import Store
-from ledger.store.envelopes import Erased, erase_envelopes
+from ledger.store.envelopes import Erased, erase_envelopes, missing_entries
 
 MAX_BYTES: Final = 1 << 20
 """Bytes of a body; one of 10,000 leaf hashes has 630,000."""
@@ -66,7 +69,25 @@ def _key(register: Register, source: int) -> bytes:
     return newest.key
 
 
-def erase(store: Store, erasure: Erasure) -> list[Erased]:
-    """What became of each leaf, in order, durable when it returns.  Raises StoreBusy: then nothing was deleted."""
+async def left_entries(store: Store, entries: PublicEntries, erasure: Erasure) -> dict[int, bytes]:
+    """By number, entries that the erasure may mean and that have left the database.
+
+    Raises StoreBusy, and RequestRefused (busy) when the publisher does not give them.
+    """
+
+    def look() -> dict[int, int]:
+        with store.read() as db:
+            return missing_entries(db, erasure.leaves)
+
+    missing = await asyncio.to_thread(look)
+    found = await entries.read(list(missing.values()))
+    return {number: found[index] for number, index in missing.items() if index in found}
+
+
+def erase(store: Store, erasure: Erasure, left: Mapping[int, bytes]) -> list[Erased]:
+    """What became of each leaf, in order, durable when it returns; `left` as `left_entries` gave it.
+
+    Raises StoreBusy: then nothing was deleted.
+    """
     with store.write() as db:
-        return erase_envelopes(db, erasure.source, erasure.leaves)
+        return erase_envelopes(db, erasure.source, erasure.leaves, left)

@@ -91,8 +91,8 @@ async def wait_published(
         if len(indices) == len(labels) and max(indices.values()) < seen:
             break
     published = [(label, index) for label, index in indices.items() if index < seen]
-    entries = await asyncio.to_thread(receipts.entries, [index for _, index in published])
     try:
+        entries = await receipts.entries([index for _, index in published])
         made = await receipts.receipts([(index, entries[index]) for _, index in published])
     except RequestRefused:  # the publisher does not answer: what is known is said all the same
         return Waited(indices)

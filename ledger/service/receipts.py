@@ -7,6 +7,7 @@ all parts of a receipt belong together, and the ledger holds no second copy of t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +24,8 @@ from ledger.core.receipt import IndexRootProof, Receipt, read_index_root, receip
 from ledger.core.tiles import TILE_HEIGHT
 from ledger.core.tlogproof import TlogProof
 from ledger.service.problems import busy
-from ledger.store import Connection, Store, inbox, labels, log, publication
+from ledger.service.publicentries import PublicEntries
+from ledger.store import Connection, Store, keys, labels, log, publication
 
 TIMEOUT_S = 10.0
 PROOFS_LIMIT = 10_000
@@ -90,26 +92,50 @@ class Receipts:
         self._store = store
         self._origin = origin
         self._client = client
+        self._entries = PublicEntries(store, client)
 
-    def find(self, leaf: bytes) -> Standing | None:
-        """The entry with this leaf hash in log or inbox, or None."""
+    async def find(self, leaf: bytes) -> Standing | None:
+        """The entry with this leaf hash in log or inbox, or None.  Raises StoreBusy, RequestRefused (busy)."""
+        standing, left = await asyncio.to_thread(self._find, leaf)
+        if standing is None and left is not None:
+            entry = (await self._entries.read([left])).get(left)
+            if entry is not None:
+                published = await asyncio.to_thread(self._published_size)
+                return Standing(left, entry, published)
+        return standing
+
+    def _find(self, leaf: bytes) -> tuple[Standing | None, int | None]:
+        """The entry as the database has it; or the index of the leaf, when its entry has left."""
         with self._store.read() as db:
             published = publication.read_publication(db).published_size
-            for index, entry in log.find_leaf(db, leaf):
+            numbers = keys.find_numbers(db, keys.LEAF, [leaf]).get(keys.short_key(leaf), [])
+            entries = log.read_numbered(db, numbers)
+            indices = log.index_of(db, numbers)
+            for number, entry in entries.items():
                 if leaf_hash(entry) == leaf:
-                    return Standing(index, entry, published)
-            waiting = inbox.waiting_entry(db, leaf)
-        return None if waiting is None else Standing(None, waiting, published)
+                    return Standing(indices.get(number), entry, published), None
+            leaves = log.read_leaf_hashes(db, list(indices.values()))
+        return None, next((index for index, digest in leaves.items() if digest == leaf), None)
+
+    def _published_size(self) -> int:
+        with self._store.read() as db:
+            return publication.read_publication(db).published_size
 
     def indices(self, wanted: Sequence[bytes]) -> dict[bytes, int]:
         """The log indices of these index labels, as far as they are sequenced."""
         with self._store.read() as db:
-            return labels.find_labels(db, wanted)
+            places = labels.find_labels(db, wanted)
+            numbers = [place.number for place in places.values() if place.number is not None]
+            index_of = log.index_of(db, numbers)
+        found = {
+            label: index_of.get(place.number) if place.number is not None else place.at
+            for label, place in places.items()
+        }
+        return {label: index for label, index in found.items() if index is not None}
 
-    def entries(self, indices: Sequence[int]) -> dict[int, bytes]:
-        """The entries at these indices."""
-        with self._store.read() as db:
-            return log.read_entries_at(db, indices)
+    async def entries(self, indices: Sequence[int]) -> dict[int, bytes]:
+        """The entries at these indices.  Raises StoreBusy, RequestRefused (busy)."""
+        return await self._entries.read(indices)
 
     async def ask(self, wanted: Sequence[bytes]) -> PublishedProofs | None:
         """Index proofs of these labels from the publisher; None while nothing is published.

@@ -8,123 +8,114 @@ shortcuts: whoever takes them compares the root, and what they lack can always b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from struct import Struct
 
 from ledger.core.entries import decode_entry, index_label
-from ledger.core.index import TOP_BITS, Bucket, PrefixTree, Row
-from ledger.store.engine import Connection, run
-from ledger.store.labels import read_changes, read_pages, write_pages
-from ledger.store.log import read_entries, read_state
+from ledger.core.index import BUCKET, BUCKET_STATE, TOP_BITS, Bucket, IndexRows, PrefixTree, Row
+from ledger.core.indexproof import ROW
+from ledger.core.indexrows import merged
+from ledger.store.engine import Connection
+from ledger.store.inbox import last_sequenced
+from ledger.store.labels import bucket_of, read_buckets, read_changes, read_pages, read_recent, write_pages
+from ledger.store.log import index_of, read_entries, read_state
 
 PAGES_EVERY = 131_072
 """Leaves after which all changed pages are written anew; changes are kept for as many again."""
 PAGE = 1024  # buckets a page
-CHUNK = 100
+MANY = 64  # from so many buckets on, all recent labels are read at once
 STEP = 5_000  # entries read at once
-_BUCKET = Struct(">32sI")  # hash ‖ u32 labels
-_CHANGE = Struct(">I32sI")  # u32 prefix ‖ hash ‖ u32 labels
-_PAST_ALL = b"\xff" * 33
 
 
 class StoredRows:
     """The labels of the first `covers` leaves, read through the transaction `db` that its owner has open.
 
-    What a tree adds is kept in `added` until the owner writes it, in the transaction that makes it true.
+    For whoever reads the index and adds nothing to it: the publisher, whose index stands at the published root.
     """
 
     def __init__(self, covers: int) -> None:
         self.covers = covers
         self.db: Connection | None = None
-        self.added: list[Row] = []
-
-    def _open(self) -> Connection:
-        if self.db is None:
-            raise RuntimeError("StoredRows needs an open transaction: set db first")
-        return self.db
 
     def buckets(self, prefixes: Sequence[int], bits: int) -> Iterator[Sequence[Row]]:
-        """See `ledger.core.index.IndexRows`."""
-        db, shift = self._open(), 24 - bits
-        for start in range(0, len(prefixes), CHUNK):
-            part = prefixes[start : start + CHUNK]
-            params: list[object] = []
-            for prefix in part:
-                low, high = prefix << shift, (prefix + 1) << shift
-                params.append(low.to_bytes(3, "big"))
-                params.append(high.to_bytes(3, "big") if high < 1 << 24 else _PAST_ALL)
-            params.append(self.covers)
-            found: dict[int, list[Row]] = {}
-            # CROSS JOIN: the few ranges outside, the primary key of labels inside.
-            rows = run(
-                db,
-                f"WITH want (low, high) AS (VALUES {','.join(['(?,?)'] * len(part))})"
-                " SELECT label, idx FROM want CROSS JOIN labels"
-                " WHERE label >= low AND label < high AND idx < ?",
-                params,
-            )
-            for label, index in rows.all():  # one call for all rows is half the cost of one each
-                found.setdefault(int.from_bytes(label[:3], "big") >> shift, []).append((bytes(label), index))
-            for prefix in part:
-                yield sorted(found.get(prefix, ()))
+        """See `ledger.core.index.IndexRows`; `bits` is TOP_BITS."""
+        for data in packed_buckets(self.db, prefixes, bits):
+            rows = [row for row in ROW.iter_unpack(data) if row[1] < self.covers] if data else []
+            yield rows
 
     def add(self, rows: Sequence[Row]) -> None:
-        """See `ledger.core.index.IndexRows`."""
-        self.added += rows
+        raise RuntimeError("StoredRows are only read")
 
 
-class BucketPages:
-    """The persisted bucket hashes as they are in the database: 36 bytes a bucket, PAGE to a page."""
-
-    def __init__(self, pages: dict[int, bytes] | None = None) -> None:
-        self._pages = {page: bytearray(data) for page, data in (pages or {}).items()}
-        self._dirty: set[int] = set()
-
-    def __iter__(self) -> Iterator[Bucket]:
-        for page, data in self._pages.items():
-            for slot, (digest, labels) in enumerate(_BUCKET.iter_unpack(data)):
-                if labels:
-                    yield Bucket(page * PAGE + slot, digest, labels)
-
-    def update(self, buckets: Iterable[Bucket]) -> None:
-        """Take over what `PrefixTree.take_changed` gave."""
-        for prefix, digest, labels in buckets:
-            page, slot = divmod(prefix, PAGE)
-            data = self._pages.get(page)
-            if data is None:
-                data = self._pages[page] = bytearray(PAGE * _BUCKET.size)
-            _BUCKET.pack_into(data, slot * _BUCKET.size, digest, labels)
-            self._dirty.add(page)
-
-    def write(self, db: Connection) -> None:
-        """Write the changed pages; the caller sets `State.pages_covers` in the same transaction."""
-        write_pages(db, [(page, bytes(self._pages[page])) for page in sorted(self._dirty)])
-
-    def written(self) -> None:
-        """The transaction of `write` has committed."""
-        self._dirty.clear()
+def packed_buckets(db: Connection | None, prefixes: Sequence[int], bits: int) -> Iterator[bytes]:
+    """The buckets under these prefixes, in order, packed: settled labels and recent ones that are in the log."""
+    if db is None:
+        raise RuntimeError("the rows are read in an open transaction: set db first")
+    if bits != TOP_BITS:
+        raise ValueError(f"labels are stored under {TOP_BITS} bits, not {bits}")
+    wanted = sorted(set(prefixes))
+    recent = _recent_buckets(db, wanted)
+    settled = dict(read_buckets(db, wanted))
+    for prefix in prefixes:
+        data = settled.get(prefix, b"")
+        for row in recent.get(prefix, ()):
+            data = merged(data, row)
+        yield data
 
 
-def pack_changes(buckets: Iterable[Bucket]) -> bytes:
-    """What `PrefixTree.take_changed` gave, 40 bytes a bucket."""
-    return b"".join([_CHANGE.pack(*bucket) for bucket in buckets])
+def _recent_buckets(db: Connection, prefixes: Sequence[int]) -> dict[int, list[bytes]]:
+    """Recent labels that were sequenced, packed, by prefix; read in one go when many are asked for."""
+    found: dict[int, list[bytes]] = {}
+    last = last_sequenced(db)
+    spans = [(0, 1 << TOP_BITS)] if len(prefixes) > MANY else [(prefix, prefix + 1) for prefix in prefixes]
+    wanted = set(prefixes)
+    rows = [
+        row
+        for low, high in spans
+        for row in read_recent(db, bound(low, TOP_BITS), bound(high, TOP_BITS), last)
+        if bucket_of(row[0]) in wanted
+    ]
+    places = index_of(db, {number for _, number in rows})
+    for label, number in rows:
+        found.setdefault(bucket_of(label), []).append(ROW.pack(label, places[number]))
+    return found
 
 
-def follow_tree(db: Connection, tree: PrefixTree, start: int, stop: int) -> list[Bucket]:
+def bound(prefix: int, bits: int) -> bytes:
+    """The lowest label whose first `bits` bits are `prefix`, 32 bytes; behind the last prefix 33 bytes above all."""
+    return (prefix << (256 - bits)).to_bytes(32, "big") if prefix < 1 << bits else b"\xff" * 33
+
+
+def write_tree(db: Connection, tree: PrefixTree, pages: Iterable[int]) -> None:
+    """Write these pages of bucket hashes; the caller sets `State.pages_covers` in the same transaction."""
+    write_pages(db, [(page, tree.pack_buckets(page * PAGE, (page + 1) * PAGE)) for page in sorted(pages)])
+
+
+def pages_of(changes: bytes) -> set[int]:
+    """The pages whose buckets `PrefixTree.take_changed_packed` names."""
+    return {prefix // PAGE for prefix, _, _ in BUCKET.iter_unpack(changes)}
+
+
+def _stored_buckets(db: Connection) -> Iterator[Bucket]:
+    for page, data in read_pages(db).items():
+        for slot, (digest, labels) in enumerate(BUCKET_STATE.iter_unpack(data)):
+            if labels:
+                yield Bucket(page * PAGE + slot, digest, labels)
+
+
+def follow_tree(db: Connection, tree: PrefixTree, start: int, stop: int) -> set[int]:
     """Bring a tree over the log of `start` leaves to that of `stop`, both sizes after a batch.
 
-    Gives the buckets that were taken over; those it has to compute, `tree.take_changed` will name.
+    Gives the pages of the buckets that were taken over; those it has to compute, `tree.take_changed` will name.
     `StoredRows.covers` is the caller's to move; so is the comparison of the root with one it trusts.
     """
     batches = read_changes(db, start, stop) if start <= stop else None
     if batches is None:
         tree.mark_dirty(labels_between(db, min(start, stop), max(start, stop)))
-        return []
-    newest: dict[int, Bucket] = {}
+        return set()
+    newest: dict[int, tuple[int, bytes, int]] = {}
     for data in batches:
-        for prefix, digest, labels in _CHANGE.iter_unpack(data):
-            newest[prefix] = Bucket(prefix, digest, labels)
+        newest.update((bucket[0], bucket) for bucket in BUCKET.iter_unpack(data))
     tree.load(newest.values())
-    return list(newest.values())
+    return {prefix // PAGE for prefix in newest}
 
 
 def labels_between(db: Connection, start: int, stop: int) -> Iterator[bytes]:
@@ -136,15 +127,12 @@ def labels_between(db: Connection, start: int, stop: int) -> Iterator[bytes]:
                 yield label
 
 
-def load_tree(
-    db: Connection, rows: StoredRows, size: int, top_bits: int = TOP_BITS
-) -> tuple[PrefixTree, BucketPages]:
-    """The index over the log when it was `size` leaves long after a batch; `rows.db` and `rows.covers` are set.
+def load_tree(db: Connection, rows: IndexRows, size: int) -> tuple[PrefixTree, set[int]]:
+    """The index over the log when it was `size` leaves long after a batch; `rows` are those of that size.
 
-    The caller compares `tree.root` with the index root it trusts for that size.
+    Also the pages that differ from the stored ones. The caller compares `tree.root` with the index root it trusts for
+    that size.
     """
-    pages = BucketPages(read_pages(db))
-    tree = PrefixTree(rows, top_bits)
-    tree.load(pages)
-    pages.update(follow_tree(db, tree, read_state(db).pages_covers, size))
-    return tree, pages
+    tree = PrefixTree(rows)
+    tree.load(_stored_buckets(db))
+    return tree, follow_tree(db, tree, read_state(db).pages_covers, size)

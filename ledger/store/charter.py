@@ -5,7 +5,7 @@ from __future__ import annotations
 from ledger.core.errors import GlassbookError
 from ledger.core.statements import Charter, parse_charter
 from ledger.store.engine import Store, StoreUnusable
-from ledger.store.log import read_entries
+from ledger.store.log import read_charter_entry
 
 
 def read_charter(store: Store, origin: str) -> Charter:
@@ -15,7 +15,7 @@ def read_charter(store: Store, origin: str) -> Charter:
     """
     try:
         with store.read() as db:
-            (raw,) = read_entries(db, 0, 1)
+            raw = read_charter_entry(db)
         charter = parse_charter(raw)
     except (GlassbookError, LookupError) as error:
         raise StoreUnusable(

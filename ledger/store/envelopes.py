@@ -6,38 +6,27 @@ Deleted ones are gone from the file too: SQLite overwrites what it deletes here 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 
 from ledger.core.entries import RECORD
 from ledger.core.merkle import leaf_hash
+from ledger.store import keys, log
 from ledger.store.engine import Connection, run, run_many
-from ledger.store.schema import short_key
 
 CHUNK = 500
 
 
-def deposit_envelopes(db: Connection, rows: Sequence[tuple[int, bytes, bytes]]) -> None:
-    """Keep envelopes: (number in the inbox, H(fetch_token), body)."""
-    run_many(
-        db,
-        "INSERT INTO envelopes (number, fetch_key, fetch, body) VALUES (?, ?, ?, ?)",
-        [(number, short_key(fetch), fetch, body) for number, fetch, body in rows],
-    )
-
-
 def find_envelopes(db: Connection, fetches: Sequence[bytes]) -> list[bytes | None]:
     """For each H(fetch_token), 32 bytes, the envelope deposited under it, the first if there are several."""
+    numbers = keys.find_numbers(db, keys.FETCH, fetches)
+    wanted = sorted({number for several in numbers.values() for number in several})
     found: dict[bytes, bytes] = {}
-    for start in range(0, len(fetches), CHUNK):
-        part = fetches[start : start + CHUNK]
+    for start in range(0, len(wanted), CHUNK):
+        part = wanted[start : start + CHUNK]
         marks = ",".join("?" * len(part))
-        rows = run(
-            db,
-            f"SELECT fetch, body FROM envelopes WHERE fetch_key IN ({marks}) ORDER BY number",
-            [short_key(fetch) for fetch in part],
-        )
+        rows = run(db, f"SELECT fetch, body FROM envelopes WHERE number IN ({marks}) ORDER BY number", part)
         for fetch, body in rows:
             found.setdefault(bytes(fetch), bytes(body))
     return [found.get(fetch) for fetch in fetches]
@@ -51,17 +40,30 @@ class Erased(Enum):
     UNKNOWN = "unknown"  # no record of this source has this leaf hash
 
 
-def erase_envelopes(db: Connection, source: int, leaves: Sequence[bytes]) -> list[Erased]:
-    """Delete the envelopes of the records with these leaf hashes, in order; those of another source are unknown."""
+def erase_envelopes(
+    db: Connection, source: int, leaves: Sequence[bytes], left: Mapping[int, bytes] | None = None
+) -> list[Erased]:
+    """Delete the envelopes of the records with these leaf hashes, in order; those of another source are unknown.
+
+    `left`: entries by number that are no longer in the database (`missing_entries`).
+    """
     found: list[Erased] = []
     with _overwriting(db):
         for start in range(0, len(leaves), CHUNK):
             part = leaves[start : start + CHUNK]
-            numbers = _deposits(db, source, part)
+            numbers = _deposits(db, source, part, left or {})
             held = _held(db, list(numbers.values()))
             run_many(db, "DELETE FROM envelopes WHERE number = ?", [(number,) for number in held])
             found += [_became(numbers.get(leaf), held) for leaf in part]
     return found
+
+
+def missing_entries(db: Connection, leaves: Sequence[bytes]) -> dict[int, int]:
+    """Of entries that may have these leaf hashes and are no longer in the database: number → index."""
+    numbers = keys.find_numbers(db, keys.LEAF, leaves)
+    wanted = [number for several in numbers.values() for number in several]
+    held = log.read_numbered(db, wanted)
+    return log.index_of(db, [number for number in wanted if number not in held])
 
 
 @contextmanager
@@ -83,19 +85,19 @@ def _became(number: int | None, held: set[int]) -> Erased:
     return Erased.ERASED if number in held else Erased.ABSENT
 
 
-def _deposits(db: Connection, source: int, leaves: Sequence[bytes]) -> dict[bytes, int]:
+def _deposits(
+    db: Connection, source: int, leaves: Sequence[bytes], left: Mapping[int, bytes]
+) -> dict[bytes, int]:
     """The numbers under which these leaves, records of the source, were accepted: in the log, or in the inbox."""
-    marks = ",".join("?" * len(leaves))
-    rows = [
-        *run(
-            db,
-            f"SELECT deposit, entry FROM entries WHERE leaf_key IN ({marks})",
-            list(map(short_key, leaves)),
-        ),
-        *run(db, f"SELECT number, entry FROM inbox WHERE leaf_hash IN ({marks})", list(leaves)),
-    ]
+    numbers = keys.find_numbers(db, keys.LEAF, leaves)
+    entries = log.read_numbered(db, [number for several in numbers.values() for number in several])
     head = bytes((1, RECORD)) + source.to_bytes(4, "big")
-    return {leaf_hash(bytes(raw)): number for number, raw in rows if bytes(raw[:6]) == head}
+    wanted = set(leaves)
+    return {
+        leaf: number
+        for number, raw in (dict(left) | entries).items()
+        if raw[:6] == head and (leaf := leaf_hash(raw)) in wanted
+    }
 
 
 def _held(db: Connection, numbers: Sequence[int]) -> set[int]:

@@ -1,87 +1,90 @@
-"""Accepted and not yet sequenced: durable, in one order, each index label once in log and inbox together."""
+"""Accepted and not yet sequenced: durable, in one order, each index label once in inbox and log together.
+
+The inbox is the end of `entries`: the numbers above `state.last`.  An entry is written once, here, with all by which it
+is looked up later.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ledger.core.entries import RECORD, VERSION
+from ledger.store import keys
 from ledger.store.engine import Connection, run, run_many
 
-CHUNK = 500
-COLUMNS = "number, label, leaf_hash, entry, source, day, registrations"
 
+class Accepted(NamedTuple):
+    """What is put into the inbox: the entry, its index label and leaf hash (32 bytes each), for a record its envelope
+    and H(fetch_token), else None."""
 
-class Waiting(NamedTuple):
-    """A row of the inbox.  `day` is −1 unless the entry is a record; `registrations` says against how many
-    registry entries it was checked."""
-
-    number: int
+    entry: bytes
     label: bytes
     leaf_hash: bytes
-    entry: bytes
-    source: int
-    day: int
-    registrations: int
+    envelope: bytes | None = None
+    fetch: bytes | None = None
 
 
-def take_numbers(db: Connection, count: int) -> int:
-    """The first of `count` numbers for accepted entries, in the order of the transactions that take them."""
-    run(db, "UPDATE deposits SET next = next + ? WHERE id = 1", (count,))
-    return int(run(db, "SELECT next FROM deposits WHERE id = 1").scalar_one()) - count
+def next_number(db: Connection) -> int:
+    """The number that the next accepted entry gets; whoever asks in a write transaction is alone until it ends.
+
+    The first thing a transaction does that accepts: what it looks up afterwards stays as it is.
+    """
+    # An update and not a look, as an engine with many writers locks the row for it.
+    run(db, "UPDATE deposits SET next = next WHERE id = 1")
+    return int(run(db, "SELECT next FROM deposits WHERE id = 1").scalar_one())
 
 
-def put(db: Connection, rows: Sequence[tuple[int, bytes, bytes, bytes, int, int, int]]) -> None:
-    """Add rows: the fields of `Waiting` in its order.  The labels must be free in log and inbox."""
+def put(db: Connection, first: int, rows: Sequence[Accepted]) -> None:
+    """Add entries under the numbers from `first` on, which `next_number` gave in this transaction.
+
+    The labels must be free in inbox and log.  Raises IntegrityError when one is taken.
+    """
+    numbered = list(enumerate(rows, first))
+    run(db, "UPDATE deposits SET next = ? WHERE id = 1", (first + len(rows),))
+    run_many(db, "INSERT INTO entries (number, entry) VALUES (?, ?)", [(n, row[0]) for n, row in numbered])
     run_many(
         db,
-        f"INSERT INTO inbox ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        list(rows),
+        "INSERT INTO recent_labels (label, number) VALUES (?, ?)",
+        sorted([(row[1], n) for n, row in numbered]),
     )
+    keys.add_keys(db, keys.LEAF, [(row[2], n) for n, row in numbered])
+    deposited = [(n, row[4], row[3]) for n, row in numbered if row[4] is not None]
+    keys.add_keys(db, keys.FETCH, [(fetch, n) for n, fetch, _ in deposited])
+    run_many(db, "INSERT INTO envelopes (number, fetch, body) VALUES (?, ?, ?)", deposited)
 
 
-def find_in_inbox(db: Connection, labels: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
-    """Which of these index labels wait in the inbox, with number and entry of the row that has them."""
-    found: dict[bytes, tuple[int, bytes]] = {}
-    for start in range(0, len(labels), CHUNK):
-        part = labels[start : start + CHUNK]
-        marks = ",".join("?" * len(part))
-        rows = run(db, f"SELECT label, number, entry FROM inbox WHERE label IN ({marks})", part)
-        for label, number, entry in rows:
-            found[bytes(label)] = number, bytes(entry)
-    return found
+def last_sequenced(db: Connection) -> int:
+    """The highest number that was sequenced."""
+    return int(run(db, "SELECT last FROM state WHERE id = 1").scalar_one())
 
 
-def waiting_entry(db: Connection, leaf_hash: bytes) -> bytes | None:
-    """The entry with this leaf hash, if it waits to be sequenced.
-
-    Reads the whole inbox, a millisecond or so: an index would cost every entry more than this rare question.
-    """
-    row = run(db, "SELECT entry FROM inbox WHERE leaf_hash = ?", (leaf_hash,)).first()
-    return None if row is None else bytes(row[0])
-
-
-def take_waiting(db: Connection, limit: int) -> list[Waiting]:
-    """The oldest `limit` rows, in the order in which they were accepted."""
+def take_waiting(db: Connection, last: int, limit: int) -> list[tuple[int, bytes]]:
+    """The oldest `limit` entries with numbers above `last`, as (number, entry), in the order of acceptance."""
     rows = run(
-        db,
-        f"SELECT {COLUMNS} FROM inbox ORDER BY number LIMIT ?",
-        (limit,),
+        db, "SELECT number, entry FROM entries WHERE number > ? ORDER BY number LIMIT ?", (last, limit)
     )
-    return [Waiting._make(row) for row in rows.all()]
-
-
-def clear(db: Connection, last: int) -> None:
-    """Remove the rows with numbers up to `last`: they were sequenced, or found unfit, in this transaction."""
-    run(db, "DELETE FROM inbox WHERE number <= ?", (last,))
+    return [(number, bytes(entry)) for number, entry in rows.all()]
 
 
 def backlog(db: Connection) -> int:
-    """How many rows wait, counted by the numbers given out: at most too many, never too few."""
-    first, last = run(db, "SELECT MIN(number), MAX(number) FROM inbox").one()
-    return 0 if first is None else int(last) - int(first) + 1
+    """How many entries wait."""
+    row = run(db, "SELECT next, last FROM deposits, state WHERE deposits.id = 1 AND state.id = 1").one()
+    return int(row[0]) - int(row[1]) - 1
 
 
-def waiting_day_counts(db: Connection) -> dict[tuple[int, int], int]:
-    """Records that wait in the inbox, by (source, day)."""
-    rows = run(db, "SELECT source, day, COUNT(*) FROM inbox WHERE day >= 0 GROUP BY source, day")
-    return {(source, day): count for source, day, count in rows}
+def day_key(record: bytes) -> bytes:
+    """u32 source ‖ u32 day of a record entry: what it is counted under."""
+    return record[2:6] + record[8:12]
+
+
+def waiting_day_counts(db: Connection) -> dict[bytes, int]:
+    """Records that wait, by `day_key`."""
+    rows = run(
+        db,
+        "SELECT source, day, COUNT(*) FROM (SELECT substr(entry, 3, 4) AS source, substr(entry, 9, 4) AS day"
+        " FROM entries WHERE number > (SELECT last FROM state WHERE id = 1) AND substr(entry, 1, 2) = ?)"
+        " AS waiting GROUP BY source, day",
+        (bytes((VERSION, RECORD)),),
+    )
+    return {bytes(source) + bytes(day): count for source, day, count in rows}

@@ -1,55 +1,106 @@
-"""The index's rows: labels in order, and the persisted hashes of its buckets.
+"""The index's labels, and the persisted hashes of its buckets.
 
-A row carries its entry's index, so the index as of any earlier size is the rows with `idx < covers`.
-All bucket hashes are written now and then, for `State.pages_covers` leaves; what each batch changed in them is
-written with the batch, so that a reader can follow from one size to the next without reading a label.
+A label is recent at first, with its entry's number, and settles later into the bucket of its first 18 bits, with its
+leaf's index (settling.py).  Every row leads to an index, so the index as of any earlier size is the rows with an index
+below it.  All bucket hashes are written now and then, for `State.pages_covers` leaves; what each batch changed in them
+is written with the batch, so that a reader can follow from one size to the next without reading a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
+from ledger.core.index import TOP_BITS
+from ledger.core.indexproof import ROW
 from ledger.store.engine import Connection, run, run_many
 
 CHUNK = 500
+ROW_BYTES = ROW.size
 
 
-def add_labels(db: Connection, rows: Iterable[tuple[bytes, int]]) -> None:
-    """Add (index label, index) rows; fastest when sorted.  Raises IntegrityError when one is taken."""
-    run_many(db, "INSERT INTO labels (label, idx) VALUES (?, ?)", list(rows))
+class Place(NamedTuple):
+    """Where the entry of a label is: its number while the label is recent, then its leaf's index, `at`."""
+
+    number: int | None
+    at: int | None
 
 
-def find_labels(db: Connection, labels: Sequence[bytes]) -> dict[bytes, int]:
-    """Which of these index labels are in the log, with the index of their entry."""
-    found: dict[bytes, int] = {}
+def bucket_of(label: bytes) -> int:
+    """The first 18 bits of a label."""
+    return int.from_bytes(label[:3], "big") >> (24 - TOP_BITS)
+
+
+def find_labels(db: Connection, labels: Sequence[bytes]) -> dict[bytes, Place]:
+    """Which of these index labels are taken, in inbox or log."""
+    found: dict[bytes, Place] = {}
     for start in range(0, len(labels), CHUNK):
         part = labels[start : start + CHUNK]
         marks = ",".join("?" * len(part))
-        for label, idx in run(db, f"SELECT label, idx FROM labels WHERE label IN ({marks})", part):
-            found[bytes(label)] = idx
+        # The recent ones first: a label that settles in between is then seen at least once.
+        for label, number in run(
+            db, f"SELECT label, number FROM recent_labels WHERE label IN ({marks})", part
+        ):
+            found[bytes(label)] = Place(number, None)
+    buckets = dict(read_buckets(db, sorted({bucket_of(label) for label in labels})))
+    if buckets:
+        for label in labels:
+            data = buckets.get(bucket_of(label))
+            if data is not None and label not in found:
+                at = _find(data, label)
+                if at >= 0:
+                    found[label] = Place(None, int.from_bytes(data[at + 32 : at + ROW_BYTES], "big"))
     return found
 
 
-def count_labels(db: Connection) -> int:
-    """How many index labels are stored; reads them all, about 0.1 s a million."""
-    return int(run(db, "SELECT COUNT(*) FROM labels").scalar_one())
+def _find(data: bytes, label: bytes) -> int:
+    """Where the row of a label begins in a bucket, or −1."""
+    at = data.find(label)
+    while at > 0 and at % ROW_BYTES:
+        at = data.find(label, at + 1)
+    return at
 
 
-def bucket_bounds(prefix: int, bits: int) -> tuple[bytes, bytes]:
-    """The lowest and highest label, 32 bytes each, whose first `bits` bits are `prefix`."""
-    low = prefix << (256 - bits)
-    return low.to_bytes(32, "big"), (low | (1 << (256 - bits)) - 1).to_bytes(32, "big")
-
-
-def read_bucket(db: Connection, prefix: int, bits: int, covers: int) -> list[tuple[bytes, int]]:
-    """The (label, index) rows of one bucket over the first `covers` leaves, in order of label."""
-    low, high = bucket_bounds(prefix, bits)
+def read_recent(db: Connection, low: bytes, high: bytes, last: int) -> list[tuple[bytes, int]]:
+    """Recent labels from `low` up to, not including, `high`, of entries numbered up to `last`: (label, number)."""
     rows = run(
         db,
-        "SELECT label, idx FROM labels WHERE label BETWEEN ? AND ? AND idx < ? ORDER BY label",
-        (low, high, covers),
+        "SELECT label, number FROM recent_labels WHERE label >= ? AND label < ? AND number <= ? ORDER BY label",
+        (low, high, last),
     )
-    return [(bytes(label), idx) for label, idx in rows]
+    return [(bytes(label), number) for label, number in rows.all()]
+
+
+def drop_recent(db: Connection, low: bytes, high: bytes, last: int) -> None:
+    """Forget those that `read_recent` gives: they have settled in this transaction."""
+    run(db, "DELETE FROM recent_labels WHERE label >= ? AND label < ? AND number <= ?", (low, high, last))
+
+
+def read_buckets(db: Connection, prefixes: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """The buckets under these prefixes, as far as they hold anything: (prefix, packed rows)."""
+    for start in range(0, len(prefixes), CHUNK):
+        part = prefixes[start : start + CHUNK]
+        marks = ",".join("?" * len(part))
+        rows = run(db, f"SELECT prefix, data FROM label_buckets WHERE prefix IN ({marks})", part)
+        for prefix, data in rows.all():  # one call for all rows is half the cost of one each
+            yield prefix, bytes(data)
+
+
+def write_buckets(db: Connection, buckets: Iterable[tuple[int, bytes]]) -> None:
+    """Put buckets, fastest in order of prefix."""
+    run_many(
+        db,
+        "INSERT INTO label_buckets (prefix, data) VALUES (?, ?)"
+        " ON CONFLICT (prefix) DO UPDATE SET data = excluded.data",
+        list(buckets),
+    )
+
+
+def count_labels(db: Connection, last: int) -> int:
+    """How many index labels are stored of entries numbered up to `last`; some 0.1 s a million."""
+    settled = run(db, "SELECT COALESCE(SUM(LENGTH(data)), 0) FROM label_buckets").scalar_one()
+    recent = run(db, "SELECT COUNT(*) FROM recent_labels WHERE number <= ?", (last,)).scalar_one()
+    return int(settled) // ROW_BYTES + int(recent)
 
 
 def write_pages(db: Connection, pages: Iterable[tuple[int, bytes]]) -> None:

@@ -1,19 +1,29 @@
-"""The sequenced log: its state, entries, tree tiles, registrations and counts per day."""
+"""The sequenced log: its state, batches and entries, tree tiles, registrations and counts per day.
+
+An entry is stored under its number; a row of `batches` says which leaves the numbers of a batch are.  Entries that the
+public files hold may have left the database (retention.py): then they are missing in what is read here, or LookupError
+is raised, as each function says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
+from ledger.core.merkle import HASH_BYTES
 from ledger.store.engine import Connection, run, run_many
-from ledger.store.schema import SCHEMA_VERSION, short_key
+from ledger.store.schema import SCHEMA_VERSION
 
-STATE = "size, root, labels, index_root, registrations, pages_covers"
+STATE = "size, root, labels, index_root, registrations, pages_covers, last"
+CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The log after its last batch: `size` leaves, the last an index root; both roots are over them all."""
+    """The log after its last batch: `size` leaves, the last an index root; both roots are over them all, and `last`
+    is the highest number sequenced."""
 
     size: int
     root: bytes
@@ -21,13 +31,33 @@ class State:
     index_root: bytes
     registrations: int
     pages_covers: int
+    last: int
+
+
+class Batch(NamedTuple):
+    """Leaves start … start+width−1 are the entries numbered first … first+width−1; then comes `root`, the index root
+    entry, or None where the batch goes on behind a number that was left out. `closed`: Unix seconds."""
+
+    start: int
+    first: int
+    width: int
+    root: bytes | None
+    closed: int
+
+    @property
+    def stop(self) -> int:
+        """The index of the first leaf behind it."""
+        return self.start + self.width + (self.root is not None)
+
+
+BATCH = "start, first, width, root, closed"
 
 
 def begin_log(db: Connection, empty: State) -> None:
     """Write the rows of which there is one: a log of size 0.  Raises IntegrityError when there is one."""
     run(
         db,
-        f"INSERT INTO state (id, schema_version, {STATE}) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO state (id, schema_version, {STATE}) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
         (SCHEMA_VERSION, *astuple(empty)),
     )
     run(db, "INSERT INTO deposits (id, next) VALUES (1, 1)")
@@ -47,7 +77,7 @@ def has_log(db: Connection) -> bool:
 def read_state(db: Connection) -> State:
     """The state this transaction sees."""
     row = run(db, f"SELECT {STATE} FROM state WHERE id = 1").one()
-    return State(row[0], bytes(row[1]), row[2], bytes(row[3]), row[4], row[5])
+    return State(row[0], bytes(row[1]), row[2], bytes(row[3]), row[4], row[5], row[6])
 
 
 def read_size(db: Connection) -> int:
@@ -55,65 +85,152 @@ def read_size(db: Connection) -> int:
     return int(run(db, "SELECT size FROM state WHERE id = 1").scalar_one())
 
 
-def swap_state(db: Connection, expected_size: int, new: State) -> bool:
-    """Replace the state if its size is still `expected_size`; False (nothing changed) when it is not."""
+def swap_state(db: Connection, expected: State, new: State) -> bool:
+    """Replace the state if size and last number are still those `expected`; False (nothing changed) when not."""
     changed = run(
         db,
         "UPDATE state SET size = ?, root = ?, labels = ?, index_root = ?, registrations = ?,"
-        " pages_covers = ? WHERE id = 1 AND size = ?",
-        (*astuple(new), expected_size),
+        " pages_covers = ?, last = ? WHERE id = 1 AND size = ? AND last = ?",
+        (*astuple(new), expected.size, expected.last),
     )
     return changed.rowcount == 1
 
 
-def append_entries(db: Connection, start: int, rows: Sequence[tuple[bytes, int, bytes]]) -> None:
-    """Append leaves from index `start` on: (leaf hash, number in the inbox or 0, entry)."""
-    run_many(
+def hold_state(db: Connection) -> None:
+    """Keep the sequencer from moving on until this write transaction ends. On SQLite nobody else writes meanwhile."""
+    if db.dialect.name != "sqlite":
+        run(db, "SELECT size FROM state WHERE id = 1 FOR UPDATE").all()
+
+
+def append_batches(db: Connection, batches: Sequence[Batch]) -> None:
+    """Append leaves: the entries that these name, and their index roots."""
+    run_many(db, f"INSERT INTO batches ({BATCH}) VALUES (?, ?, ?, ?, ?)", [tuple(batch) for batch in batches])
+
+
+def read_batches(db: Connection, start: int, stop: int) -> list[Batch]:
+    """The batches that hold leaves start … stop−1, in order."""
+    rows = run(
         db,
-        "INSERT INTO entries (idx, leaf_key, deposit, entry) VALUES (?, ?, ?, ?)",
-        [
-            (index, short_key(leaf), deposit, entry)
-            for index, (leaf, deposit, entry) in enumerate(rows, start)
-        ],
+        f"SELECT {BATCH} FROM batches WHERE start < ? AND start >="
+        " COALESCE((SELECT MAX(start) FROM batches WHERE start <= ?), 0) ORDER BY start",
+        (stop, start),
     )
+    return _batches(rows)
+
+
+def _batches(rows: Iterable[tuple[int, int, int, bytes | None, int]]) -> list[Batch]:
+    return [
+        Batch(start, first, width, None if root is None else bytes(root), closed)
+        for start, first, width, root, closed in rows
+    ]
 
 
 def read_entries(db: Connection, start: int, stop: int) -> list[bytes]:
-    """Entries start … stop−1 in order.  Raises LookupError when the log does not reach to `stop`."""
-    rows = run(
-        db, "SELECT entry FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx", (start, stop)
-    ).fetchall()
-    if len(rows) != max(0, stop - start):
-        raise LookupError(f"entries {start} to {stop}: the store holds only {len(rows)} of them")
-    return [bytes(row[0]) for row in rows]
+    """Entries start … stop−1 in order.  Raises LookupError when the log does not reach to `stop`, or some have left."""
+    found: list[bytes] = []
+    for batch in read_batches(db, start, stop):
+        low, high = max(start, batch.start), min(stop, batch.start + batch.width)
+        if low < high:
+            offset = batch.first - batch.start
+            rows = run(
+                db,
+                "SELECT entry FROM entries WHERE number >= ? AND number < ? ORDER BY number",
+                (low + offset, high + offset),
+            ).all()
+            found += [bytes(row[0]) for row in rows]
+        if batch.root is not None and start <= batch.stop - 1 < stop:
+            found.append(batch.root)
+    if len(found) != max(0, stop - start):
+        raise LookupError(f"entries {start} to {stop}: the store holds only {len(found)} of them")
+    return found
 
 
 def read_entries_at(db: Connection, indices: Sequence[int]) -> dict[int, bytes]:
-    """The entries at these indices, by index; those beyond the log are left out."""
+    """The entries at these indices, by index; those beyond the log, and those that have left, are left out."""
     found: dict[int, bytes] = {}
-    for start in range(0, len(indices), 500):
-        part = indices[start : start + 500]
-        marks = ",".join("?" * len(part))
-        for idx, entry in run(db, f"SELECT idx, entry FROM entries WHERE idx IN ({marks})", part):
-            found[idx] = bytes(entry)
-    return found
+    wanted: dict[int, int] = {}
+    for index, batch in _at(db, indices):
+        if index == batch.start + batch.width:
+            if batch.root is not None:
+                found[index] = batch.root
+        else:
+            wanted[batch.first + index - batch.start] = index
+    held = read_numbered(db, list(wanted))
+    return found | {wanted[number]: entry for number, entry in held.items()}
 
 
 def read_numbers_at(db: Connection, indices: Sequence[int]) -> dict[int, int]:
-    """By index, the numbers under which the entries at these indices were accepted."""
+    """By index, the numbers under which the entries at these indices were accepted; index roots have none."""
+    return {
+        index: batch.first + index - batch.start
+        for index, batch in _at(db, indices)
+        if index < batch.start + batch.width
+    }
+
+
+def _at(db: Connection, indices: Sequence[int]) -> Iterator[tuple[int, Batch]]:
+    """Each index within the log, with the batch that holds it."""
+    if not indices:
+        return
+    batches = read_batches(db, min(indices), max(indices) + 1)
+    starts = [batch.start for batch in batches]
+    for index in indices:
+        place = bisect_right(starts, index)
+        if place and index < batches[place - 1].stop:
+            yield index, batches[place - 1]
+
+
+def index_of(db: Connection, numbers: Collection[int]) -> dict[int, int]:
+    """By number, the index of the leaf that its entry is; entries that wait, or were left out, have none."""
+    if not numbers:
+        return {}
+    rows = run(
+        db,
+        f"SELECT {BATCH} FROM batches WHERE first <= ? AND first >="
+        " COALESCE((SELECT MAX(first) FROM batches WHERE first <= ?), 0) ORDER BY first, start",
+        (max(numbers), min(numbers)),
+    )
+    batches = [batch for batch in _batches(rows) if batch.width]
+    firsts = [batch.first for batch in batches]
     found: dict[int, int] = {}
-    for start in range(0, len(indices), 500):
-        part = indices[start : start + 500]
-        marks = ",".join("?" * len(part))
-        for idx, number in run(db, f"SELECT idx, deposit FROM entries WHERE idx IN ({marks})", part):
-            found[idx] = number
+    for number in numbers:
+        place = bisect_right(firsts, number)
+        if place and number < batches[place - 1].first + batches[place - 1].width:
+            found[number] = batches[place - 1].start + number - batches[place - 1].first
     return found
 
 
-def find_leaf(db: Connection, leaf_hash: bytes) -> list[tuple[int, bytes]]:
-    """Candidates (index, entry) for a leaf hash: those whose short key is the same; the caller hashes."""
-    rows = run(db, "SELECT idx, entry FROM entries WHERE leaf_key = ? ORDER BY idx", (short_key(leaf_hash),))
-    return [(idx, bytes(entry)) for idx, entry in rows]
+def read_numbered(db: Connection, numbers: Sequence[int]) -> dict[int, bytes]:
+    """The entries accepted under these numbers, by number; those that have left are left out."""
+    found: dict[int, bytes] = {}
+    for start in range(0, len(numbers), CHUNK):
+        part = numbers[start : start + CHUNK]
+        marks = ",".join("?" * len(part))
+        for number, entry in run(db, f"SELECT number, entry FROM entries WHERE number IN ({marks})", part):
+            found[number] = bytes(entry)
+    return found
+
+
+def drop_number(db: Connection, number: int) -> None:
+    """Forget an accepted entry that turned out unfit for the log, and all by which it would be found."""
+    run(db, "DELETE FROM entries WHERE number = ?", (number,))
+    run(db, "DELETE FROM recent_labels WHERE number = ?", (number,))
+    run(db, "DELETE FROM recent_keys WHERE number = ?", (number,))
+
+
+def read_leaf_hashes(db: Connection, indices: Sequence[int]) -> dict[int, bytes]:
+    """The leaf hashes at these indices, out of the hash tiles: they stay when entries leave."""
+    found: dict[int, bytes] = {}
+    tiles: dict[int, bytes] = {}
+    for index in indices:
+        n, slot = divmod(index, 256)
+        if n not in tiles:
+            data = run(db, "SELECT data FROM tree_tiles WHERE level = 0 AND n = ?", (n,)).scalar()
+            tiles[n] = bytes(data or b"")
+        digest = tiles[n][HASH_BYTES * slot : HASH_BYTES * (slot + 1)]
+        if len(digest) == HASH_BYTES:
+            found[index] = digest
+    return found
 
 
 def write_tiles(db: Connection, tiles: Iterable[tuple[int, int, bytes]]) -> None:
@@ -168,6 +285,14 @@ def read_registrations(db: Connection, after: int = 0) -> list[tuple[int, int | 
     """Registry entries accepted after the first `after`: (number, index or None while it waits, entry)."""
     rows = run(db, "SELECT number, idx, entry FROM registrations WHERE number > ? ORDER BY number", (after,))
     return [(number, idx, bytes(entry)) for number, idx, entry in rows]
+
+
+def read_charter_entry(db: Connection) -> bytes:
+    """The entry at leaf 0.  Raises LookupError when there is none."""
+    entry = run(db, "SELECT entry FROM registrations WHERE number = 1").scalar()
+    if entry is None:
+        raise LookupError("the store holds no charter")
+    return bytes(entry)
 
 
 def last_registration(db: Connection) -> int:

@@ -1,18 +1,24 @@
 """The tables.  Hashes are 32 raw bytes, days are days since 1970-01-01, sizes and indices are leaf numbers.
 
-Only `state`, `publication`, `witnesses`, `deposits`, `day_counts`, `index_pages` and the rightmost `tree_tiles`
-are ever rewritten; `entries` and `labels` only grow; `inbox` rows leave when they are sequenced, `acceptances`
-when what they date is published, `index_changes` when they are old.
+An accepted entry gets the next *number* and is written once, into `entries`: those above `state.last` are the inbox.
+Sequencing moves nothing.  It writes one row of `batches`, which says that the entries of so many numbers are so many
+leaves, and the index root that closes them.
 
-A lookup by hash goes through the hash's first eight bytes as a signed integer (`short_key`): a small,
-dense index, and the full hash is compared afterwards.
+What is looked up by a hash (a label, a leaf, a fetch token) would land on another page of a large table for each
+entry, and each page is written whole.  So it goes into a small table first, `recent_labels` or `recent_keys`, and moves
+on a range at a time, sorted, to `label_buckets` or `keys`, where then many fall on one page (settling.py).
+
+Only `state`, `publication`, `witnesses`, `deposits`, `day_counts`, `index_pages`, `label_buckets` and the rightmost
+`tree_tiles` are ever rewritten; `recent_…` rows leave when they have settled, `acceptances` when what they date is
+published, `index_changes` when they are old, `entries` when the public files have them and they are older than the
+operator keeps them (retention.py).
 """
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text
 
-SCHEMA_VERSION = 2  # 2: acceptances, witnesses
+SCHEMA_VERSION = 3  # 2: acceptances, witnesses; 3: entries written once, lookups packed
 
 metadata = MetaData()
 
@@ -28,22 +34,62 @@ state = Table(
     Column("index_root", LargeBinary, nullable=False),  # of the index over all `size` leaves
     Column("registrations", BigInteger, nullable=False),  # registry entries among the leaves
     Column("pages_covers", BigInteger, nullable=False),  # index_pages hold the buckets over this many leaves
+    Column("last", BigInteger, nullable=False),  # the highest number sequenced; what is above it waits
 )
 
+# Every accepted entry, in the order of acceptance.
 entries = Table(
     "entries",
     metadata,
-    Column("idx", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-    Column("leaf_key", BigInteger, nullable=False, index=True),  # short_key of the leaf hash
-    Column("deposit", BigInteger, nullable=False),  # the number it had in the inbox; 0 for an index root
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("entry", LargeBinary, nullable=False),
 )
 
-labels = Table(
-    "labels",
+# Leaves start … start+width−1 are the entries numbered first … first+width−1; then comes the index root.
+batches = Table(
+    "batches",
+    metadata,
+    Column("start", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("first", BigInteger, nullable=False, index=True),
+    Column("width", BigInteger, nullable=False),
+    Column("root", LargeBinary),  # the index root entry at leaf start+width; NULL where a number was left out
+    Column("closed", BigInteger, nullable=False),  # when it was sequenced, Unix seconds
+)
+
+# The labels of entries that wait or were sequenced lately: each label is once in here and in `label_buckets` together.
+recent_labels = Table(
+    "recent_labels",
     metadata,
     Column("label", LargeBinary, primary_key=True),  # index label (formats §5)
-    Column("idx", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The labels of the rest, as the index reads them: those that begin with the same 18 bits, in order, each
+# label[32] ‖ u64 index of its leaf.
+label_buckets = Table(
+    "label_buckets",
+    metadata,
+    Column("prefix", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# Numbers of entries by leaf hash and by hash of fetch token, their first six bytes: keys.py.
+recent_keys = Table(
+    "recent_keys",
+    metadata,
+    Column("kind", Integer, primary_key=True, autoincrement=False),
+    Column("key", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("kind", Integer, primary_key=True, autoincrement=False),
+    Column("key", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
 )
 
@@ -102,31 +148,20 @@ deposits = Table(
     Column("next", BigInteger, nullable=False),
 )
 
-inbox = Table(
-    "inbox",
-    metadata,
-    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-    Column("label", LargeBinary, nullable=False, unique=True),
-    Column("leaf_hash", LargeBinary, nullable=False),
-    Column("entry", LargeBinary, nullable=False),
-    Column("source", BigInteger, nullable=False),
-    Column("day", BigInteger, nullable=False),  # -1 unless it is a record
-    Column("registrations", BigInteger, nullable=False),  # how many the register had when it was checked
-)
-
-# Entries numbered `first` and above were accepted at `accepted`, up to the next row: what their promises say.
+# Entries numbered `first` and above, up to the next row: when they were accepted, which is what their promises say,
+# and against how many registry entries they were checked.
 acceptances = Table(
     "acceptances",
     metadata,
     Column("first", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("accepted", BigInteger, nullable=False),  # Unix seconds
+    Column("registrations", BigInteger, nullable=False),
 )
 
 envelopes = Table(
     "envelopes",
     metadata,
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-    Column("fetch_key", BigInteger, nullable=False, index=True),  # short_key of fetch
     Column("fetch", LargeBinary, nullable=False),  # H(fetch_token), as the source deposited it
     Column("body", LargeBinary, nullable=False),
 )
@@ -155,8 +190,3 @@ witnesses = Table(
     Column("why", Text, nullable=False),  # for the operator; empty while it cosigns
     sqlite_with_rowid=False,
 )
-
-
-def short_key(hash32: bytes) -> int:
-    """The first eight bytes of a hash as a signed 64-bit integer, which every engine can index."""
-    return int.from_bytes(hash32[:8], "big", signed=True)

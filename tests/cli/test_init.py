@@ -105,7 +105,7 @@ def test_a_charter_file_decides_what_the_charter_says(glassbook: Run, tmp_path: 
     assert ran.code == 0, ran.err
     store = Store.open(read_settings(tmp_path / "log").database)
     with store.read() as db:
-        charter = parse_charter(log.read_entries(db, 0, 1)[0])
+        charter = parse_charter(log.read_charter_entry(db))
     store.close()
     assert (charter.merge_delay_s, charter.claims) == (60, ("subject", "purpose"))
     assert charter.schemes["nhs"].pattern.matches("9434765919")
@@ -246,6 +246,6 @@ def test_the_same_leaf_is_never_made_twice(glassbook: Run, tmp_path: Path) -> No
         glassbook("init", name, "--origin", ORIGIN, *PLAIN)
         store = Store.open(read_settings(tmp_path / name).database)
         with store.read() as db:
-            leaves.add(leaf_hash(log.read_entries(db, 0, 1)[0]))
+            leaves.add(leaf_hash(log.read_charter_entry(db)))
         store.close()
     assert len(leaves) == 2

@@ -9,7 +9,6 @@ log.url, log.public                where it is read, by HTTP and as a folder
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -17,15 +16,13 @@ import time
 from pathlib import Path
 
 import httpx
+from filledinbox import put_records
 
 from ledger.core.checkpoint import Checkpoint, parse_checkpoint
-from ledger.core.entries import Record
-from ledger.core.merkle import leaf_hash
 from ledger.core.note import parse_note
 from ledger.core.policy import Opened, parse_policy
 from ledger.settings import Settings, read_settings
-from ledger.store import Store, inbox
-from ledger.store.log import last_registration
+from ledger.store import Store
 
 BIN = Path(sys.executable).parent
 ORIGIN = "log.example.gov/interop"
@@ -150,15 +147,7 @@ class PublishedLog:
         """Put records into the inbox, as the ledger's service does when it accepts them."""
         store = Store.open(self.settings.database)
         day = int(time.time()) // 86_400 - 1
-        with store.write() as db:
-            number, registrations = inbox.take_numbers(db, count), last_registration(db)
-            rows = []
-            for at in range(count):
-                year = time.gmtime(day * 86_400).tm_year
-                record = Record(1, year, day, 0, 1, os.urandom(32), os.urandom(32), os.urandom(64))
-                raw = record.encode()
-                rows.append((number + at, record.index_label, leaf_hash(raw), raw, 1, day, registrations))
-            inbox.put(db, rows)
+        put_records(store, count, day)
         store.close()
 
     def grow(self, count: int) -> None:

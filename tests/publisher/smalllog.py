@@ -3,25 +3,23 @@ them."""
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
+from filledinbox import put_records
 from oracle import mth
 
 from ledger.core.encoding import u64
-from ledger.core.entries import Record, decode_entry
+from ledger.core.entries import decode_entry
 from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey
-from ledger.core.merkle import leaf_hash
 from ledger.core.note import Ed25519Signer, MLDSASigner, VerifierKey
 from ledger.core.policy import Policy
 from ledger.core.statements import sign_charter
 from ledger.sequencer.run import Sequencer, begin_log
-from ledger.store import Store, inbox
-from ledger.store.log import last_registration
+from ledger.store import Store
 from publisher.policy import PolicyFile, PolicyWitness, format_policy
 from publisher.published import Published
 from publisher.run import Publisher
@@ -110,7 +108,6 @@ class SmallLog:
         self.sequencer = Sequencer(self.store, ORIGIN)
         self.witnesses: list[LiveWitness] = []
         self.publishers: list[Publisher] = []
-        self._made = 0
 
     @property
     def public(self) -> Path:
@@ -124,17 +121,7 @@ class SmallLog:
 
     def append(self, count: int) -> int:
         """Sequence this many records in one batch; returns the size of the log after it."""
-        rows = []
-        with self.store.write() as db:
-            registrations = last_registration(db)
-            number = inbox.take_numbers(db, count)
-            for at in range(count):
-                self._made += 1
-                label = u64(self._made) + os.urandom(24)
-                record = Record(1, 2026, DAY, 0, 1, label, os.urandom(32), os.urandom(64))
-                raw = record.encode()
-                rows.append((number + at, record.index_label, leaf_hash(raw), raw, 1, DAY, registrations))
-            inbox.put(db, rows)
+        put_records(self.store, count, DAY)
         done = self.sequencer.step()
         assert done is not None and done.entries == count
         return done.size

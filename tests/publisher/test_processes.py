@@ -14,13 +14,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from filledinbox import put_records
 from smalllog import DAY, walk
 
-from ledger.core.entries import Record
-from ledger.core.merkle import leaf_hash
 from ledger.core.policy import parse_policy
-from ledger.store import Store, inbox
-from ledger.store.log import last_registration
+from ledger.store import Store
 
 BIN = Path(sys.executable).parent
 FULL = Path("/dev/full")
@@ -87,14 +85,7 @@ class Running:
     def accept(self, count: int) -> None:
         """Put records into the inbox, as the ledger's service does when it accepts them."""
         store = Store.open(f"sqlite:///{self.home / 'ledger.sqlite'}")
-        with store.write() as db:
-            number, registrations = inbox.take_numbers(db, count), last_registration(db)
-            rows = []
-            for at in range(count):
-                record = Record(1, 2026, DAY, 0, 1, os.urandom(32), os.urandom(32), os.urandom(64))
-                raw = record.encode()
-                rows.append((number + at, record.index_label, leaf_hash(raw), raw, 1, DAY, registrations))
-            inbox.put(db, rows)
+        put_records(store, count, DAY)
         store.close()
 
     def children(self) -> list[int]:

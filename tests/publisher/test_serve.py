@@ -19,7 +19,6 @@ from ledger.core.entries import IndexRoot, decode_entry, index_label, registry_i
 from ledger.core.index import check_index_proof
 from ledger.core.merkle import check_inclusion, leaf_hash, root_from_inclusion
 from ledger.store import StoreBusy, inbox
-from ledger.store.envelopes import deposit_envelopes
 from ledger.store.log import read_entries
 from publisher.run import Publisher
 from publisher.serve import MAX_BODY, MAX_TOKENS, Site, public_app
@@ -125,7 +124,7 @@ def test_an_index_that_is_not_the_published_one_is_never_proved_from(public: Pub
     public.small.append(5)
     assert public.publisher.round()
     with public.small.store.write() as db:
-        db.exec_driver_sql("DELETE FROM labels WHERE idx = 4")
+        db.exec_driver_sql("DELETE FROM recent_labels WHERE number = 2")
     labels = [b64encode(label) for label in public.labels(4, 5)]
     answer = public.client.post("/index/proofs", json={"labels": labels})
     assert answer.status_code == 503 and "is not the published one" in answer.json()["detail"]
@@ -143,8 +142,13 @@ def test_before_the_first_checkpoint_nothing_is_claimed(small: SmallLog) -> None
 def test_envelopes_come_in_order_for_tokens_and_null_for_others(public: Public) -> None:
     tokens = [os.urandom(32) for _ in range(250)]
     with public.small.store.write() as db:
-        number = inbox.take_numbers(db, len(tokens))
-        deposit_envelopes(db, [(number + at, sha256(token), b"%d" % at) for at, token in enumerate(tokens)])
+        rows = [
+            inbox.Accepted(
+                b"%d" % at, sha256(b"label" + token), sha256(b"leaf" + token), b"%d" % at, sha256(token)
+            )
+            for at, token in enumerate(tokens)
+        ]
+        inbox.put(db, inbox.next_number(db), rows)
     stranger = os.urandom(32)
     asked = [*reversed(tokens), stranger, tokens[0], sha256(tokens[1])]
     answer = public.client.post("/envelopes", json={"tokens": [b64encode(token) for token in asked]})

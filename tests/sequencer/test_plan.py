@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import oracle
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from smallledger import (
     CHARTER,
     DAY,
+    NOW,
     ORIGIN,
     SOURCE_1,
     SOURCE_1_VERSION,
@@ -19,12 +21,12 @@ from smallledger import (
     statement,
 )
 
-from ledger.core.entries import Record, decode_entry
+from ledger.core.entries import decode_entry
 from ledger.core.errors import GlassbookError
 from ledger.core.merkle import leaf_hash
 from ledger.core.registry import Register
-from ledger.sequencer.plan import close_batch, edge_root, edge_tiles, plan_batch
-from ledger.store.inbox import Waiting
+from ledger.sequencer.plan import Batch, close_batch, edge_root, edge_tiles, plan_batch
+from ledger.store.acceptances import Run
 
 
 def register() -> Register:
@@ -35,12 +37,17 @@ def register() -> Register:
     return found
 
 
-def waiting(number: int, raw: bytes, registrations: int = 2) -> Waiting:
-    entry = decode_entry(raw)
-    label = entry.index_label
-    assert label is not None
-    day = entry.day if isinstance(entry, Record) else -1
-    return Waiting(number, label, leaf_hash(raw), raw, int.from_bytes(raw[2:6], "big"), day, registrations)
+def plan(
+    size: int,
+    known: Register,
+    registrations: int,
+    rows: list[tuple[int, bytes, int]],
+    day_count: Callable[[int, int], int] = lambda source, day: 0,
+) -> Batch:
+    """The batch of rows (number, entry, against how many registry entries it was checked)."""
+    waiting = [(number, raw) for number, raw, _ in rows]
+    runs = [Run(number, NOW, checked) for number, _, checked in rows]
+    return plan_batch(ORIGIN, size, known, registrations, waiting, runs, day_count)
 
 
 RECORDS = [record(day=DAY - at % 2) for at in range(12)]
@@ -53,23 +60,25 @@ RECORDS = [record(day=DAY - at % 2) for at in range(12)]
     st.integers(0, 3),
 )
 def test_a_batch_is_what_a_naive_sequencer_would_append(picked: list[int], size: int, claimed: int) -> None:
-    rows = [waiting(number, RECORDS[at]) for number, at in enumerate(picked, 1)]
+    rows = [(number, RECORDS[at], 2) for number, at in enumerate(picked, 1)]
     today = [raw for raw in (RECORDS[at] for at in picked) if decode_entry(raw).day == DAY]  # type: ignore[union-attr]
     right = coverage(len(today) + 5)
     wrong = coverage(len(today) + 5 + 1 + claimed, DAY)
-    rows.append(waiting(90, wrong))
-    rows.append(waiting(91, right))
+    rows.append((90, wrong, 2))
+    rows.append((91, right, 2))
 
-    batch = plan_batch(ORIGIN, size, register(), 2, rows, lambda source, day: 5 if day == DAY else 0)
+    batch = plan(size, register(), 2, rows, lambda source, day: 5 if day == DAY else 0)
 
     expected = [RECORDS[at] for at in picked] + [right]
-    assert [entry for _, _, entry in batch.entries] == expected
-    assert [leaf for leaf, _, _ in batch.entries] == [oracle.H(b"\x00" + raw) for raw in expected]
-    labels = [decode_entry(raw).index_label for raw in expected]
-    assert batch.labels == [(label, size + at) for at, label in enumerate(labels)]
-    assert [row.number for row, _ in batch.refused] == [90]
+    assert batch.numbers == [*range(1, len(picked) + 1), 91]
+    assert batch.leaves == [oracle.H(b"\x00" + raw) for raw in expected]
+    labels = [decode_entry(raw).index_label or b"" for raw in expected]
+    assert batch.labels == [label + (size + at).to_bytes(8, "big") for at, label in enumerate(labels)]
+    spans = [(size, 1, len(picked))] if picked else []
+    assert list(batch.spans()) == [*spans, (size + len(picked), 91, 1)]
+    assert [row.number for row in batch.refused] == [90]
     assert batch.last == 91
-    assert batch.counts.get((1, DAY), 0) == len(today)
+    assert batch.counts().get((1, DAY), 0) == len(today)
 
 
 @settings(max_examples=25, deadline=None)
@@ -100,9 +109,8 @@ def test_tree_and_tiles_grow_to_what_the_whole_tree_is(batches: list[int]) -> No
     assert edge_root(len(entries), edge) == oracle.mth(entries)
 
 
-def refused(rows: list[Waiting], known: Register, registrations: int) -> list[str]:
-    batch = plan_batch(ORIGIN, 10, known, registrations, rows, lambda source, day: 0)
-    return [_rule(error) for _, error in batch.refused]
+def refused(rows: list[tuple[int, bytes, int]], known: Register, registrations: int) -> list[str]:
+    return [_rule(row.error) for row in plan(10, known, registrations, rows).refused]
 
 
 def _rule(error: GlassbookError) -> str:
@@ -112,8 +120,8 @@ def _rule(error: GlassbookError) -> str:
 def test_a_row_checked_against_another_register_is_checked_again() -> None:
     known = register()
     known.add(4, source_entry(1, statement(status="revoked", revoked="2026-01-01"), SOURCE_1_VERSION))
-    assert refused([waiting(1, record(), registrations=2)], known, 3) == ["source-revoked"]
-    assert refused([waiting(1, record(), registrations=3)], known, 3) == [], "checked against this register"
+    assert refused([(1, record(), 2)], known, 3) == ["source-revoked"]
+    assert refused([(1, record(), 3)], known, 3) == [], "checked against this register"
 
 
 def test_a_row_signed_by_a_key_that_was_replaced_is_left_out() -> None:
@@ -121,15 +129,15 @@ def test_a_row_signed_by_a_key_that_was_replaced_is_left_out() -> None:
     stated = statement("source 1 anew")
     stated["vrf"] = statement()["vrf"]
     known.add(4, source_entry(1, stated, SOURCE_1_VERSION))
-    assert refused([waiting(1, record(), registrations=2)], known, 3) == ["BadSignature"]
+    assert refused([(1, record(), 2)], known, 3) == ["BadSignature"]
 
 
 def test_a_registry_entry_is_in_force_for_the_rows_behind_it_only() -> None:
     revoked = source_entry(1, statement(status="revoked", revoked="2026-01-01"), SOURCE_1_VERSION)
-    rows = [waiting(1, record(), 2), waiting(2, revoked, 2), waiting(3, record(), 2)]
+    rows = [(1, record(), 2), (2, revoked, 2), (3, record(), 2)]
     known = register()
-    batch = plan_batch(ORIGIN, 10, known, 2, rows, lambda source, day: 0)
-    assert [row.number for row, _ in batch.refused] == [3]
+    batch = plan(10, known, 2, rows)
+    assert [row.number for row in batch.refused] == [3]
     assert batch.placed == [(3, 11)]
     in_force = known.in_force(1)
     assert in_force is not None and in_force.status == "active", "the log's own register is left as it was"
@@ -137,5 +145,4 @@ def test_a_registry_entry_is_in_force_for_the_rows_behind_it_only() -> None:
 
 def test_an_index_root_in_the_inbox_is_left_out() -> None:
     close = close_batch(0, {}, [bytes(32)], bytes(32), 0)
-    row = Waiting(1, bytes(32), close.leaf, close.index_root, 0, -1, 2)
-    assert len(refused([row], register(), 2)) == 1
+    assert len(refused([(1, close.index_root, 2)], register(), 2)) == 1

@@ -25,6 +25,6 @@ def store(url: str) -> Iterator[Store]:
     """A database with a log of size 0."""
     store = Store.open(url, create=True)
     with store.write() as db:
-        log.begin_log(db, log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0))
+        log.begin_log(db, log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0, 0))
     yield store
     store.close()

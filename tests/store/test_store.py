@@ -7,50 +7,60 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from smallledger import ORIGIN, SmallLedger, record
+from smallledger import DAY, ORIGIN, SmallLedger, coverage, record
 from sqlalchemy.exc import IntegrityError
 
 from ledger.core.entries import decode_entry
-from ledger.core.index import PrefixTree
 from ledger.core.merkle import leaf_hash
 from ledger.sequencer import run as sequencer_run
 from ledger.sequencer.run import Sequencer
-from ledger.store import Store, StoreUnusable, envelopes, inbox, labels, log, publication
-from ledger.store.buckets import BucketPages, StoredRows, follow_tree, labels_between, load_tree
+from ledger.store import Store, StoreUnusable, envelopes, inbox, keys, labels, log, publication
+from ledger.store.buckets import StoredRows, follow_tree, labels_between, load_tree
+from ledger.store.settling import GrowingRows
 
 
-def waiting(
-    number: int, label: bytes, entry: bytes = b"entry", day: int = 3
-) -> tuple[int, bytes, bytes, bytes, int, int, int]:
-    return (number, label, leaf_hash(entry), entry, 1, day, 1)
+def accepted(label: bytes, entry: bytes = b"entry", fetch: bytes | None = None) -> inbox.Accepted:
+    return inbox.Accepted(entry, label, leaf_hash(entry), fetch and b"envelope of " + fetch[:4], fetch)
+
+
+def state(size: int, last: int) -> log.State:
+    return log.State(size, b"r" * 32, 1, b"i" * 32, 1, 2, last)
+
+
+def put(store: Store, *rows: inbox.Accepted) -> int:
+    with store.write() as db:
+        first = inbox.next_number(db)
+        inbox.put(db, first, rows)
+    return first
 
 
 def test_what_a_failed_transaction_wrote_is_gone(store: Store) -> None:
     with pytest.raises(RuntimeError), store.write() as db:
-        labels.add_labels(db, [(b"a" * 32, 0)])
+        inbox.put(db, inbox.next_number(db), [accepted(b"a" * 32)])
         raise RuntimeError("the process dies here")
     with store.read() as db:
         assert labels.find_labels(db, [b"a" * 32]) == {}
+        assert inbox.backlog(db) == 0
 
 
-def test_a_label_cannot_be_stored_twice_in_log_or_inbox(store: Store) -> None:
+def test_a_label_cannot_be_stored_twice(store: Store) -> None:
+    put(store, accepted(b"a" * 32))
+    with pytest.raises(IntegrityError):
+        put(store, accepted(b"b" * 32), accepted(b"a" * 32, b"other"))
+    with store.read() as db:
+        assert inbox.backlog(db) == 1
+
+
+def test_state_changes_only_for_whoever_knows_it(store: Store) -> None:
+    with store.read() as db:
+        empty = log.read_state(db)
     with store.write() as db:
-        labels.add_labels(db, [(b"a" * 32, 0)])
-        inbox.put(db, [waiting(1, b"b" * 32)])
-    with pytest.raises(IntegrityError), store.write() as db:
-        labels.add_labels(db, [(b"a" * 32, 1)])
-    with pytest.raises(IntegrityError), store.write() as db:
-        inbox.put(db, [waiting(2, b"b" * 32)])
-
-
-def test_state_changes_only_for_whoever_knows_its_size(store: Store) -> None:
-    new = log.State(2, b"r" * 32, 1, b"i" * 32, 1, 2)
+        assert not log.swap_state(db, state(1, 0), state(2, 1))
+        assert not log.swap_state(db, state(0, 7), state(2, 1))
+        assert log.swap_state(db, empty, state(2, 1))
     with store.write() as db:
-        assert not log.swap_state(db, 1, new)
-        assert log.swap_state(db, 0, new)
-    with store.write() as db:
-        assert log.read_state(db) == new
-        assert not log.swap_state(db, 0, new)
+        assert log.read_state(db) == state(2, 1)
+        assert not log.swap_state(db, empty, state(2, 1))
 
 
 def test_publication_changes_only_for_whoever_knows_it(store: Store) -> None:
@@ -67,25 +77,24 @@ def test_publication_changes_only_for_whoever_knows_it(store: Store) -> None:
         )
 
 
-def test_the_inbox_gives_its_rows_back_in_the_order_of_acceptance(store: Store) -> None:
+def test_the_inbox_gives_its_entries_back_in_the_order_of_acceptance(store: Store) -> None:
+    first = put(store, *(accepted(bytes([9 - at]) * 32, b"entry %d" % at) for at in range(3)))
+    assert put(store, accepted(b"z" * 32, b"entry 3")) == first + 3
     with store.write() as db:
-        first = inbox.take_numbers(db, 3)
-        inbox.put(db, [waiting(first + at, bytes([9 - at]) * 32, b"entry %d" % at) for at in range(3)])
-        assert inbox.take_numbers(db, 1) == first + 3
-    with store.write() as db:
-        rows = inbox.take_waiting(db, 2)
-        assert [row.entry for row in rows] == [b"entry 0", b"entry 1"]
-        inbox.clear(db, rows[-1].number)
-        assert [row.entry for row in inbox.take_waiting(db, 9)] == [b"entry 2"]
-        assert inbox.backlog(db) == 1
-        assert inbox.waiting_entry(db, leaf_hash(b"entry 2")) == b"entry 2"
-        assert inbox.waiting_entry(db, leaf_hash(b"entry 0")) is None
+        assert inbox.take_waiting(db, 0, 2) == [(first, b"entry 0"), (first + 1, b"entry 1")]
+        assert inbox.backlog(db) == 4
+        assert log.swap_state(db, log.read_state(db), state(3, first + 1))
+        assert inbox.take_waiting(db, first + 1, 9) == [(first + 2, b"entry 2"), (first + 3, b"entry 3")]
+        assert inbox.backlog(db) == 2
 
 
 def test_the_inbox_counts_records_by_source_and_day_and_nothing_else(store: Store) -> None:
+    one, other = record(), record(day=DAY - 1)
+    first = put(store, *(accepted(os.urandom(32), raw) for raw in (one, record(), other, coverage(1))))
     with store.write() as db:
-        inbox.put(db, [waiting(1, b"a" * 32), waiting(2, b"b" * 32), waiting(3, b"c" * 32, day=-1)])
-        assert inbox.waiting_day_counts(db) == {(1, 3): 2}
+        assert inbox.waiting_day_counts(db) == {inbox.day_key(one): 2, inbox.day_key(other): 1}
+        assert log.swap_state(db, log.read_state(db), state(2, first))
+        assert inbox.waiting_day_counts(db) == {inbox.day_key(one): 1, inbox.day_key(other): 1}
 
 
 def test_day_counts_add_up(store: Store) -> None:
@@ -97,24 +106,71 @@ def test_day_counts_add_up(store: Store) -> None:
         assert log.read_day_count(db, 2, 6) == 0
 
 
-def test_many_labels_are_found_in_pieces(store: Store) -> None:
-    rows = sorted((os.urandom(32), at) for at in range(1203))
+def test_labels_are_found_where_they_are_recent_and_where_they_have_settled(store: Store) -> None:
+    known = [os.urandom(32) for _ in range(1203)]
+    first = put(store, *(accepted(label, b"%d" % at) for at, label in enumerate(known)))
+    numbers = {label: labels.Place(first + at, None) for at, label in enumerate(known)}
+    asked = [*known, os.urandom(32)]
+    rows = GrowingRows()
     with store.write() as db:
-        labels.add_labels(db, rows)
-        asked = [label for label, _ in rows] + [os.urandom(32)]
-        assert labels.find_labels(db, asked) == dict(rows)
+        assert labels.find_labels(db, asked) == numbers
+        log.append_batches(db, [log.Batch(0, first, 1203, b"root", 0)])
+        assert log.swap_state(db, log.read_state(db), state(1204, first + 1202))
+        rows.load(db)
+        parts = []
+        while (part := rows.due(recent=600)) is not None:
+            rows.settle(db, part, first + 1202)
+            rows.settled(part)
+            parts.append(part)
+        assert len(set(parts)) == len(parts) > 4
+        found = labels.find_labels(db, asked)
+        settled = {label for label in known if label[0] >> 4 in parts}
+        assert found == {
+            label: labels.Place(None, at) if label in settled else labels.Place(first + at, None)
+            for at, label in enumerate(known)
+        }
+        assert labels.count_labels(db, first + 1202) == 1203
+        keys_found = keys.find_numbers(db, keys.LEAF, [leaf_hash(b"%d" % at) for at in range(1203)])
+        assert sorted(number for several in keys_found.values() for number in several) == [
+            *range(first, first + 1203)
+        ]
 
 
-def test_entries_are_read_by_range_by_index_and_by_leaf_hash(store: Store) -> None:
-    raws = [b"entry %d" % at for at in range(5)]
+def test_what_waits_does_not_settle(store: Store) -> None:
+    known = sorted(os.urandom(32) for _ in range(40))
+    first = put(store, *(accepted(label, b"%d" % at) for at, label in enumerate(known)))
     with store.write() as db:
-        log.append_entries(db, 0, [(leaf_hash(raw), at, raw) for at, raw in enumerate(raws)])
-        assert log.read_entries(db, 1, 4) == raws[1:4]
-        assert log.read_entries_at(db, [4, 0, 9]) == {4: raws[4], 0: raws[0]}
-        assert log.find_leaf(db, leaf_hash(raws[2])) == [(2, raws[2])]
-        assert log.find_leaf(db, leaf_hash(b"another")) == []
+        log.append_batches(db, [log.Batch(0, first, 20, b"root", 0)])
+        assert log.swap_state(db, log.read_state(db), state(21, first + 19))
+        rows = GrowingRows()
+        rows.load(db)
+        while (part := rows.due(recent=0)) is not None:
+            rows.settle(db, part, first + 19)
+            rows.settled(part)
+        found = labels.find_labels(db, known)
+        assert [found[label].at for label in known[:20]] == [*range(20)]
+        assert [found[label].number for label in known[20:]] == [*range(first + 20, first + 40)]
+
+
+def test_entries_are_read_by_range_by_index_and_by_number(store: Store) -> None:
+    raws = [b"entry %d" % at for at in range(6)]
+    first = put(store, *(accepted(bytes([at]) * 32, raw) for at, raw in enumerate(raws)))
+    with store.write() as db:
+        log.drop_number(db, first + 2)  # left out: the batch goes on behind it
+        spans = [(0, first, 2, None, 5), (2, first + 3, 1, b"root 3", 5), (4, first + 4, 2, b"root 6", 6)]
+        log.append_batches(db, [log.Batch(*span) for span in spans])
+        whole = [raws[0], raws[1], raws[3], b"root 3", raws[4], raws[5], b"root 6"]
+        for start in range(8):
+            for stop in range(start, 8):
+                assert log.read_entries(db, start, stop) == whole[start:stop]
+        assert log.read_entries_at(db, [6, 0, 9, 3]) == {6: whole[6], 0: whole[0], 3: whole[3]}
+        assert log.read_numbers_at(db, [5, 3, 2, 7]) == {5: first + 5, 2: first + 3}
+        assert log.index_of(db, [first, first + 2, first + 3, first + 5, first + 6]) == {
+            first: 0, first + 3: 2, first + 5: 5,
+        }  # fmt: skip
+        assert log.read_numbered(db, [first + 1, first + 2]) == {first + 1: raws[1]}
         with pytest.raises(LookupError):
-            log.read_entries(db, 3, 6)
+            log.read_entries(db, 3, 8)
 
 
 def test_a_tile_is_cut_to_the_tree_asked_for_and_missing_hashes_are_said(store: Store) -> None:
@@ -131,39 +187,17 @@ def test_a_tile_is_cut_to_the_tree_asked_for_and_missing_hashes_are_said(store: 
 
 def test_envelopes_are_found_by_the_whole_hash_and_the_first_deposit_stays(store: Store) -> None:
     fetch = os.urandom(32)
-    same_key = fetch[:8] + os.urandom(24)
-    with store.write() as db:
-        envelopes.deposit_envelopes(db, [(1, fetch, b"first"), (2, same_key, b"other"), (3, fetch, b"again")])
+    same_key = fetch[:6] + os.urandom(26)
+    put(
+        store,
+        *(
+            inbox.Accepted(b"%d" % at, bytes([at]) * 32, os.urandom(32), body, token)
+            for at, (token, body) in enumerate(((fetch, b"first"), (same_key, b"other"), (fetch, b"again")))
+        ),
+    )
+    with store.read() as db:
         found = envelopes.find_envelopes(db, [same_key, os.urandom(32), fetch])
     assert found == [b"other", None, b"first"]
-
-
-def test_buckets_as_of_an_earlier_size_leave_out_what_came_later(store: Store) -> None:
-    low, high = bytes(32), b"\xff" * 32
-    with store.write() as db:
-        labels.add_labels(db, [(low, 1), (high, 2), (b"\xff" * 31 + b"\xfe", 7)])
-        rows = StoredRows(covers=7)
-        rows.db = db
-        assert [list(bucket) for bucket in rows.buckets([0, 5, 255], 8)] == [[(low, 1)], [], [(high, 2)]]
-        rows.covers = 8
-        assert [len(bucket) for bucket in rows.buckets([255], 8)] == [2]
-        assert labels.read_bucket(db, 255, 8, 7) == [(high, 2)]
-
-
-def test_persisted_bucket_hashes_come_back_as_they_were(store: Store) -> None:
-    tree_rows = [(os.urandom(32), at) for at in range(300)]
-    rows = StoredRows(covers=300)
-    with store.write() as db:
-        rows.db = db
-        tree = PrefixTree(rows, 12)
-        tree.insert_many(tree_rows)
-        pages = BucketPages()
-        pages.update(tree.take_changed())
-        pages.write(db)
-    with store.read() as db:
-        again = PrefixTree(StoredRows(300), 12)
-        again.load(BucketPages(labels.read_pages(db)))
-    assert (again.root, again.labels) == (tree.root, 300)
 
 
 @pytest.fixture
@@ -187,6 +221,8 @@ def test_the_index_can_be_loaded_for_any_earlier_size(ledger: SmallLedger) -> No
             rows.db = db
             tree, _ = load_tree(db, rows, size)
             assert tree.root == root
+            known = [label for label in labels_between(db, 0, size) if label]
+            assert all(tree.prove_many(known)), "the rows are those of that size"
         found = list(labels_between(db, 0, ledger.size()))
     assert found == [label for raw in ledger.entries() if (label := decode_entry(raw).index_label)]
 
@@ -223,8 +259,10 @@ def test_pages_written_after_a_restart_hold_what_changed_before_it(
     with ledger.store.read() as db:
         state = log.read_state(db)
         assert state.pages_covers == state.size
-        tree = PrefixTree(StoredRows(state.size))
-        tree.load(BucketPages(labels.read_pages(db)))
+        rows = StoredRows(state.size)
+        rows.db = db
+        tree, changed = load_tree(db, rows, state.size)
+        assert not changed, "the pages alone hold it"
     assert (tree.root, tree.labels) == (state.index_root, state.labels)
 
 
@@ -252,9 +290,8 @@ def test_a_role_is_held_by_one_at_a_time(store: Store) -> None:
 
 def test_an_error_of_the_database_does_not_show_what_was_written(store: Store) -> None:
     secret = b"what must not be in a log line!!"
-    with store.write() as db:
-        inbox.put(db, [waiting(1, secret, secret)])
-    with pytest.raises(IntegrityError) as caught, store.write() as db:
-        inbox.put(db, [waiting(2, secret, secret)])
+    put(store, accepted(secret, secret))
+    with pytest.raises(IntegrityError) as caught:
+        put(store, accepted(secret, secret))
     assert secret.decode() not in str(caught.value)
     assert ORIGIN not in str(caught.value)
