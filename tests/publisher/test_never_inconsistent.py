@@ -129,7 +129,7 @@ def test_a_database_whose_last_leaf_does_not_fit_is_not_signed(small: SmallLog) 
     assert small.publisher().round()
     small.append(3)
     with small.store.write() as db:
-        db.exec_driver_sql("UPDATE entries SET entry = randomblob(146) WHERE idx = 3")
+        db.exec_driver_sql("UPDATE entries SET entry = randomblob(146) WHERE number = 3")
     with pytest.raises(SigningRefused, match="not the index root of those before it"):
         small.publisher().round()
     assert signed_sizes(small) == (2, 2)

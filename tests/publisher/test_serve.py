@@ -124,7 +124,7 @@ def test_an_index_that_is_not_the_published_one_is_never_proved_from(public: Pub
     public.small.append(5)
     assert public.publisher.round()
     with public.small.store.write() as db:
-        db.exec_driver_sql("DELETE FROM recent_labels WHERE number = 2")
+        db.exec_driver_sql("DELETE FROM recent_labels WHERE number = 4")
     labels = [b64encode(label) for label in public.labels(4, 5)]
     answer = public.client.post("/index/proofs", json={"labels": labels})
     assert answer.status_code == 503 and "is not the published one" in answer.json()["detail"]

@@ -25,12 +25,12 @@ from ledger.store.engine import run
 
 
 def counts(live: LiveLedger) -> tuple[int, int, int]:
-    """Rows in inbox, envelopes and registrations."""
+    """Entries that wait, envelopes and registrations."""
     with live.small.store.read() as db:
-        return tuple(
-            run(db, f"SELECT COUNT(*) FROM {table}").scalar_one()
-            for table in ("inbox", "envelopes", "registrations")
-        )
+        kept = [
+            run(db, f"SELECT COUNT(*) FROM {table}").scalar_one() for table in ("envelopes", "registrations")
+        ]
+        return inbox.backlog(db), kept[0], kept[1]
 
 
 def busy(live: LiveLedger, *items: object) -> httpx.Response:
