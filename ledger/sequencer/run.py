@@ -1,8 +1,8 @@
-"""The sequencer's lock, its transaction, and how it starts again.
+"""The sequencer's leadership, its transaction, and how it starts again.
 
 Everything a batch changes (entries, labels, tiles, counts, state, the emptied inbox) is one transaction under
-compare-and-swap of the log's size.  A crash at any point leaves the last committed state and nothing else, so
-starting after a crash is starting: there is no separate recovery.
+compare-and-swap of the log's size, and under a check that whoever writes it still leads.  A crash at any point leaves
+the last committed state and nothing else, so starting after a crash is starting: there is no separate recovery.
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ from ledger.core.index import EMPTY, PrefixTree
 from ledger.core.merkle import EMPTY_ROOT, leaf_hash
 from ledger.core.registry import Register
 from ledger.sequencer.plan import Batch, Close, close_batch, edge_root, edge_tiles, plan_batch
-from ledger.store import Connection, Store, StoreBusy, StoreUnusable, inbox, labels, log
+from ledger.store import (
+    Connection,
+    Leadership,
+    LeadershipLost,
+    Store,
+    StoreBusy,
+    StoreUnusable,
+    Writer,
+    inbox,
+    labels,
+    log,
+)
 from ledger.store.buckets import PAGES_EVERY, BucketPages, StoredRows, load_tree, pack_changes
 
 POLL_S = 0.05
@@ -65,13 +76,16 @@ def begin_log(store: Store, origin: str, charter: bytes) -> int:
     label = entry.index_label
     if label is None:  # Register.add would have refused it
         raise StoreUnusable("the charter has no index label")
-    with store.write() as db:
+
+    def begin(db: Connection) -> None:
         if log.has_log(db):
             raise StoreUnusable("the database holds a log already; every log needs its own")
         log.begin_log(db, empty)
         number = inbox.take_numbers(db, 1)
         inbox.put(db, [(number, label, leaf_hash(charter), charter, 0, -1, 0)])
         log.add_registration(db, 1, None, charter)
+
+    store.change(begin)
     done = Sequencer(store, origin, batch=1).step()
     if done is None or done.refused:
         raise StoreUnusable("the charter was not sequenced")
@@ -79,10 +93,13 @@ def begin_log(store: Store, origin: str, charter: bytes) -> int:
 
 
 class Sequencer:
-    """Sequences one log; whoever runs it holds the store's `sequencer` lock."""
+    """Sequences one log; `leadership` of the role `sequencer` is checked by each write."""
 
-    def __init__(self, store: Store, origin: str, batch: int = 10_000) -> None:
+    def __init__(
+        self, store: Store, origin: str, batch: int = 10_000, leadership: Leadership | None = None
+    ) -> None:
         self._store = store
+        self._writer: Writer = leadership or store
         self._origin = origin
         self._batch = batch
         self._tip: _Tip | None = None
@@ -117,7 +134,9 @@ class Sequencer:
     def step(self) -> Sequenced | None:
         """Sequence what waits, at most one batch.  None when nothing does.
 
-        Raises StoreBusy when the store cannot be read or written now; nothing was changed then.
+        Raises StoreBusy when the store cannot be read or written now; nothing was changed then, or, when the
+        commit was not answered, all of it: the next call reads the log's end from the store either way.
+        Raises SequencerLost and LeadershipLost when another sequencer is at work; nothing was changed then.
         """
         if self._tip is None:
             self.load()
@@ -168,30 +187,34 @@ class Sequencer:
         return Sequenced(len(batch.entries), state.size, len(batch.refused))
 
     def _write(self, tip: _Tip, batch: Batch, close: Close, state: log.State) -> None:
-        with self._store.write() as db:
+        # Outside, because the transaction may be done twice.
+        changed = tip.tree.take_changed()
+        tip.pages.update(changed)
+        added, packed = sorted(tip.rows.added), pack_changes(changed)
+
+        def write(db: Connection) -> None:
             if not log.swap_state(db, tip.state.size, state):
                 raise SequencerLost(f"the log is no longer of size {tip.state.size}")
             log.append_entries(db, batch.start, [*batch.entries, (close.leaf, 0, close.index_root)])
-            labels.add_labels(db, sorted(tip.rows.added))
+            labels.add_labels(db, added)
             log.write_tiles(db, close.tiles)
             log.add_day_counts(db, [(*key, count) for key, count in batch.counts.items()])
-            changed = tip.tree.take_changed()
-            labels.add_changes(db, state.size, pack_changes(changed))
-            tip.pages.update(changed)
+            labels.add_changes(db, state.size, packed)
             if state.pages_covers == state.size:
                 tip.pages.write(db)
                 labels.drop_changes(db, state.size - PAGES_EVERY)
             for number, index in batch.placed:
                 log.place_registration(db, number, index)
             self._clear(db, batch)
+
+        self._writer.change(write)
         tip.rows.added.clear()
         tip.rows.covers = state.size
         if state.pages_covers == state.size:
             tip.pages.written()
 
     def _drop(self, batch: Batch) -> None:
-        with self._store.write() as db:
-            self._clear(db, batch)
+        self._writer.change(lambda db: self._clear(db, batch))
 
     def _clear(self, db: Connection, batch: Batch) -> None:
         for row, error in batch.refused:
@@ -205,26 +228,35 @@ class Sequencer:
 def run_sequencer(
     store: Store, origin: str, *, interval_s: float, batch: int, stop: Callable[[], bool]
 ) -> None:
-    """Sequence until `stop()`, waiting for the lock as long as another process has it.
+    """Sequence until `stop()`, standing by as long as another process leads.
 
-    Two batches begin at least `interval_s` seconds apart.
+    Two batches begin at least `interval_s` seconds apart.  Raises StoreUnusable.
     """
     waited = False
     while not stop():
-        with store.exclusive("sequencer") as held:
-            if not held:
-                if not waited:
-                    _log.info("standing by: another sequencer is active")
-                waited = True
-                time.sleep(BUSY_S)
-                continue
-            _run(store, origin, interval_s, batch, stop)
+        try:
+            with store.lead("sequencer") as leadership:
+                if leadership is not None:
+                    waited = False
+                    _run(store, origin, leadership, interval_s, batch, stop)
+                    continue
+            if not waited:
+                _log.info("standing by: another sequencer is active")
+            waited = True
+        except (LeadershipLost, SequencerLost) as error:
+            _log.warning("another sequencer has taken over; standing by", why=str(error))
+            waited = True
+        except StoreBusy as error:
+            _log.warning("cannot sequence now; trying again", why=str(error))
+        time.sleep(BUSY_S)
 
 
-def _run(store: Store, origin: str, interval_s: float, batch: int, stop: Callable[[], bool]) -> None:
-    sequencer = Sequencer(store, origin, batch)
+def _run(
+    store: Store, origin: str, leadership: Leadership, interval_s: float, batch: int, stop: Callable[[], bool]
+) -> None:
+    sequencer = Sequencer(store, origin, batch, leadership)
     _log.info("sequencing")
-    while not stop():
+    while not stop() and not leadership.lost:
         begun = time.monotonic()
         try:
             done = sequencer.step()

@@ -1,7 +1,13 @@
 """Submissions into the inbox: checked side by side, written in one transaction for all who wait (group commit).
 
-A transaction takes the write lock first, so what it finds free stays free until it commits.  It holds only if the
-register is still the one that the checks were made against; if not, those submissions are checked again.
+A transaction takes its numbers first, and with them the lock that puts acceptances of all processes into one order:
+what it finds free stays free until it commits.  It holds only if the register is still the one that the checks were
+made against; if not, those submissions are checked again.
+
+The sequencer takes no part in that order.  It moves rows from the inbox into the log in one transaction, and may
+commit between two statements here: so the inbox is looked up before the log, and what must be seen in one state is
+asked in one statement.  The whole may be done twice, and its commit may have happened although an error came: the
+same bytes handed in again are answered as accepted, once they are.
 """
 
 from __future__ import annotations
@@ -58,7 +64,8 @@ class _Group:
     sequenced: dict[bytes, int] = field(default_factory=dict)  # label → index
     accepted: dict[bytes, int] = field(default_factory=dict)  # label → time, of what was accepted before
     counts: dict[tuple[int, int], int] = field(default_factory=dict)  # (source, day) → records in this group
-    waiting_counts: dict[tuple[int, int], int] | None = None  # the same in the inbox, once it is asked for
+    covered: frozenset[tuple[int, int]] = frozenset()  # those that its coverage entries speak of
+    before: dict[tuple[int, int], int] | None = None  # their records in log and inbox, once it is asked for
     entries: dict[int, bytes] = field(default_factory=dict)  # index → entry, of the labels in `sequenced`
 
 
@@ -168,31 +175,33 @@ class Acceptance:
 
     def _commit(self, members: list[Checked], now: int) -> list[list[Outcome] | None]:
         """Write a group; for each member its outcomes, or None when the register has changed since its checks."""
+        return self._store.change(lambda db: self._take(db, members, now))
+
+    def _take(self, db: Connection, members: list[Checked], now: int) -> list[list[Outcome] | None]:
         group = _Group(now)
         found: list[list[Outcome] | None] = []
-        with self._store.write() as db:
-            published_size = self._check_pressure(db, now)
-            registrations = log.last_registration(db)
-            current = [member for member in members if member.view.registrations == registrations]
-            self._look_up(db, group, [c for member in current for c in member.candidates], published_size)
-            first = number = inbox.take_numbers(db, sum(len(member.candidates) for member in current))
-            for member in members:
-                if member.view.registrations != registrations:
-                    found.append(None)
-                    continue
-                outcomes: dict[int, Outcome] = dict(member.refusals)
-                for candidate in member.candidates:
-                    outcomes[candidate.place] = self._place(db, group, candidate, number)
-                    number += 1
-                found.append([outcomes[place] for place in range(member.total)])
-                if member.after is not member.view:
-                    registrations = member.after.registrations
-            if group.rows and acceptances.note_time(db, first, now):
-                acceptances.drop_published(db, published_size)
-            inbox.put(db, group.rows)
-            envelopes.deposit_envelopes(db, group.deposits)
-            for count, entry in group.registrations:
-                log.add_registration(db, count, None, entry)
+        first = number = inbox.take_numbers(db, sum(len(member.candidates) for member in members))
+        published_size = self._check_pressure(db, now)
+        registrations = log.last_registration(db)
+        current = [member for member in members if member.view.registrations == registrations]
+        self._look_up(db, group, [c for member in current for c in member.candidates], published_size)
+        for member in members:
+            if member.view.registrations != registrations:
+                found.append(None)
+                continue
+            outcomes: dict[int, Outcome] = dict(member.refusals)
+            for candidate in member.candidates:
+                outcomes[candidate.place] = self._place(db, group, candidate, number)
+                number += 1
+            found.append([outcomes[place] for place in range(member.total)])
+            if member.after is not member.view:
+                registrations = member.after.registrations
+        if group.rows and acceptances.note_time(db, first, now):
+            acceptances.drop_published(db, published_size)
+        inbox.put(db, group.rows)
+        envelopes.deposit_envelopes(db, group.deposits)
+        for count, entry in group.registrations:
+            log.add_registration(db, count, None, entry)
         return found
 
     def _check_pressure(self, db: Connection, now: int) -> int:
@@ -210,6 +219,9 @@ class Acceptance:
         self, db: Connection, group: _Group, candidates: list[Candidate], published_size: int
     ) -> None:
         asked = [candidate.label for candidate in candidates]
+        group.covered = frozenset(
+            (c.entry.source, c.entry.day) for c in candidates if isinstance(c.entry, Coverage)
+        )
         waiting = inbox.find_in_inbox(db, asked)
         group.taken = {label: entry for label, (_, entry) in waiting.items()}
         group.sequenced = labels.find_labels(db, asked)
@@ -251,14 +263,10 @@ class Acceptance:
         return Accepted(label, leaf, group.now)
 
     def _check_count(self, db: Connection, group: _Group, entry: Coverage) -> Refusal | None:
-        if group.waiting_counts is None:
-            group.waiting_counts = inbox.waiting_day_counts(db)
+        if group.before is None:
+            group.before = log.accepted_day_counts(db, group.covered)
         day = (entry.source, entry.day)
-        counted = (
-            log.read_day_count(db, entry.source, entry.day)
-            + group.waiting_counts.get(day, 0)
-            + group.counts.get(day, 0)
-        )
+        counted = group.before.get(day, 0) + group.counts.get(day, 0)
         if counted == entry.records:
             return None
         return Refusal(

@@ -67,6 +67,9 @@ def _key(register: Register, source: int) -> bytes:
 
 
 def erase(store: Store, erasure: Erasure) -> list[Erased]:
-    """What became of each leaf, in order, durable when it returns.  Raises StoreBusy: then nothing was deleted."""
-    with store.write() as db:
-        return erase_envelopes(db, erasure.source, erasure.leaves)
+    """What became of each leaf, in order, durable when it returns.
+
+    Raises StoreBusy: then nothing was deleted, or (OutcomeUnknown) all of it.  The same request again is right after
+    both: what is gone is answered as absent.
+    """
+    return store.change(lambda db: erase_envelopes(db, erasure.source, erasure.leaves))

@@ -12,18 +12,18 @@ from enum import Enum
 
 from ledger.core.entries import RECORD
 from ledger.core.merkle import leaf_hash
-from ledger.store.engine import Connection, run, run_many
+from ledger.store import schema
+from ledger.store.engine import Connection, run
 from ledger.store.schema import short_key
+from ledger.store.statements import among, insert_rows
 
 CHUNK = 500
 
 
 def deposit_envelopes(db: Connection, rows: Sequence[tuple[int, bytes, bytes]]) -> None:
     """Keep envelopes: (number in the inbox, H(fetch_token), body)."""
-    run_many(
-        db,
-        "INSERT INTO envelopes (number, fetch_key, fetch, body) VALUES (?, ?, ?, ?)",
-        [(number, short_key(fetch), fetch, body) for number, fetch, body in rows],
+    insert_rows(
+        db, schema.envelopes, [(number, short_key(fetch), fetch, body) for number, fetch, body in rows]
     )
 
 
@@ -31,13 +31,8 @@ def find_envelopes(db: Connection, fetches: Sequence[bytes]) -> list[bytes | Non
     """For each H(fetch_token), 32 bytes, the envelope deposited under it, the first if there are several."""
     found: dict[bytes, bytes] = {}
     for start in range(0, len(fetches), CHUNK):
-        part = fetches[start : start + CHUNK]
-        marks = ",".join("?" * len(part))
-        rows = run(
-            db,
-            f"SELECT fetch, body FROM envelopes WHERE fetch_key IN ({marks}) ORDER BY number",
-            [short_key(fetch) for fetch in part],
-        )
+        keys, params = among(db, "fetch_key", [short_key(fetch) for fetch in fetches[start : start + CHUNK]])
+        rows = run(db, f'SELECT "fetch", body FROM envelopes WHERE {keys} ORDER BY number', params)
         for fetch, body in rows:
             found.setdefault(bytes(fetch), bytes(body))
     return [found.get(fetch) for fetch in fetches]
@@ -59,7 +54,9 @@ def erase_envelopes(db: Connection, source: int, leaves: Sequence[bytes]) -> lis
             part = leaves[start : start + CHUNK]
             numbers = _deposits(db, source, part)
             held = _held(db, list(numbers.values()))
-            run_many(db, "DELETE FROM envelopes WHERE number = ?", [(number,) for number in held])
+            if held:
+                numbered, params = among(db, "number", held)
+                run(db, f"DELETE FROM envelopes WHERE {numbered}", params)
             found += [_became(numbers.get(leaf), held) for leaf in part]
     return found
 
@@ -85,19 +82,17 @@ def _became(number: int | None, held: set[int]) -> Erased:
 
 def _deposits(db: Connection, source: int, leaves: Sequence[bytes]) -> dict[bytes, int]:
     """The numbers under which these leaves, records of the source, were accepted: in the log, or in the inbox."""
-    marks = ",".join("?" * len(leaves))
+    hashes, waiting = among(db, "leaf_hash", leaves)
+    keys, sequenced = among(db, "leaf_key", list(map(short_key, leaves)))
+    # The inbox first: what is sequenced between the two is found by the second.
     rows = [
-        *run(
-            db,
-            f"SELECT deposit, entry FROM entries WHERE leaf_key IN ({marks})",
-            list(map(short_key, leaves)),
-        ),
-        *run(db, f"SELECT number, entry FROM inbox WHERE leaf_hash IN ({marks})", list(leaves)),
+        *run(db, f"SELECT number, entry FROM inbox WHERE {hashes}", waiting).all(),
+        *run(db, f"SELECT deposit, entry FROM entries WHERE {keys}", sequenced).all(),
     ]
     head = bytes((1, RECORD)) + source.to_bytes(4, "big")
     return {leaf_hash(bytes(raw)): number for number, raw in rows if bytes(raw[:6]) == head}
 
 
 def _held(db: Connection, numbers: Sequence[int]) -> set[int]:
-    marks = ",".join("?" * len(numbers))
-    return set(run(db, f"SELECT number FROM envelopes WHERE number IN ({marks})", numbers).scalars())
+    numbered, params = among(db, "number", numbers)
+    return set(run(db, f"SELECT number FROM envelopes WHERE {numbered}", params).scalars())

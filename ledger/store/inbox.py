@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ledger.store.engine import Connection, run, run_many
+from ledger.store import schema
+from ledger.store.engine import Connection, run
+from ledger.store.statements import among, insert_rows
 
 CHUNK = 500
 COLUMNS = "number, label, leaf_hash, entry, source, day, registrations"
@@ -25,27 +27,25 @@ class Waiting(NamedTuple):
 
 
 def take_numbers(db: Connection, count: int) -> int:
-    """The first of `count` numbers for accepted entries, in the order of the transactions that take them."""
-    run(db, "UPDATE deposits SET next = next + ? WHERE id = 1", (count,))
-    return int(run(db, "SELECT next FROM deposits WHERE id = 1").scalar_one()) - count
+    """The first of `count` numbers for accepted entries, in the order of the transactions that take them.
+
+    Whoever accepts does this before anything else in its transaction: until it ends, no other acceptance begins.
+    """
+    taken = run(db, "UPDATE deposits SET next = next + ? WHERE id = 1 RETURNING next", (count,))
+    return int(taken.scalar_one()) - count
 
 
 def put(db: Connection, rows: Sequence[tuple[int, bytes, bytes, bytes, int, int, int]]) -> None:
     """Add rows: the fields of `Waiting` in its order.  The labels must be free in log and inbox."""
-    run_many(
-        db,
-        f"INSERT INTO inbox ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        list(rows),
-    )
+    insert_rows(db, schema.inbox, rows)
 
 
 def find_in_inbox(db: Connection, labels: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
     """Which of these index labels wait in the inbox, with number and entry of the row that has them."""
     found: dict[bytes, tuple[int, bytes]] = {}
     for start in range(0, len(labels), CHUNK):
-        part = labels[start : start + CHUNK]
-        marks = ",".join("?" * len(part))
-        rows = run(db, f"SELECT label, number, entry FROM inbox WHERE label IN ({marks})", part)
+        those, params = among(db, "label", labels[start : start + CHUNK])
+        rows = run(db, f"SELECT label, number, entry FROM inbox WHERE {those}", params)
         for label, number, entry in rows:
             found[bytes(label)] = number, bytes(entry)
     return found
@@ -79,9 +79,3 @@ def backlog(db: Connection) -> int:
     """How many rows wait, counted by the numbers given out: at most too many, never too few."""
     first, last = run(db, "SELECT MIN(number), MAX(number) FROM inbox").one()
     return 0 if first is None else int(last) - int(first) + 1
-
-
-def waiting_day_counts(db: Connection) -> dict[tuple[int, int], int]:
-    """Records that wait in the inbox, by (source, day)."""
-    rows = run(db, "SELECT source, day, COUNT(*) FROM inbox WHERE day >= 0 GROUP BY source, day")
-    return {(source, day): count for source, day, count in rows}

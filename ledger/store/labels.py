@@ -9,23 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ledger.store.engine import Connection, run, run_many
+from ledger.store import schema
+from ledger.store.engine import Connection, run
+from ledger.store.statements import among, insert_rows
 
 CHUNK = 500
 
 
 def add_labels(db: Connection, rows: Iterable[tuple[bytes, int]]) -> None:
     """Add (index label, index) rows; fastest when sorted.  Raises IntegrityError when one is taken."""
-    run_many(db, "INSERT INTO labels (label, idx) VALUES (?, ?)", list(rows))
+    insert_rows(db, schema.labels, list(rows))
 
 
 def find_labels(db: Connection, labels: Sequence[bytes]) -> dict[bytes, int]:
     """Which of these index labels are in the log, with the index of their entry."""
     found: dict[bytes, int] = {}
     for start in range(0, len(labels), CHUNK):
-        part = labels[start : start + CHUNK]
-        marks = ",".join("?" * len(part))
-        for label, idx in run(db, f"SELECT label, idx FROM labels WHERE label IN ({marks})", part):
+        those, params = among(db, "label", labels[start : start + CHUNK])
+        for label, idx in run(db, f"SELECT label, idx FROM labels WHERE {those}", params):
             found[bytes(label)] = idx
     return found
 
@@ -54,11 +55,8 @@ def read_bucket(db: Connection, prefix: int, bits: int, covers: int) -> list[tup
 
 def write_pages(db: Connection, pages: Iterable[tuple[int, bytes]]) -> None:
     """Put pages of bucket hashes; the caller sets `State.pages_covers` in the same transaction."""
-    run_many(
-        db,
-        "INSERT INTO index_pages (page, data) VALUES (?, ?)"
-        " ON CONFLICT (page) DO UPDATE SET data = excluded.data",
-        list(pages),
+    insert_rows(
+        db, schema.index_pages, list(pages), conflict="ON CONFLICT (page) DO UPDATE SET data = excluded.data"
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 
-from ledger.store.engine import Connection, run, run_many
+from ledger.store import schema
+from ledger.store.engine import Connection, run
 from ledger.store.schema import SCHEMA_VERSION, short_key
+from ledger.store.statements import among, insert_rows
 
 STATE = "size, root, labels, index_root, registrations, pages_covers"
 
@@ -68,9 +70,9 @@ def swap_state(db: Connection, expected_size: int, new: State) -> bool:
 
 def append_entries(db: Connection, start: int, rows: Sequence[tuple[bytes, int, bytes]]) -> None:
     """Append leaves from index `start` on: (leaf hash, number in the inbox or 0, entry)."""
-    run_many(
+    insert_rows(
         db,
-        "INSERT INTO entries (idx, leaf_key, deposit, entry) VALUES (?, ?, ?, ?)",
+        schema.entries,
         [
             (index, short_key(leaf), deposit, entry)
             for index, (leaf, deposit, entry) in enumerate(rows, start)
@@ -92,9 +94,8 @@ def read_entries_at(db: Connection, indices: Sequence[int]) -> dict[int, bytes]:
     """The entries at these indices, by index; those beyond the log are left out."""
     found: dict[int, bytes] = {}
     for start in range(0, len(indices), 500):
-        part = indices[start : start + 500]
-        marks = ",".join("?" * len(part))
-        for idx, entry in run(db, f"SELECT idx, entry FROM entries WHERE idx IN ({marks})", part):
+        those, params = among(db, "idx", indices[start : start + 500])
+        for idx, entry in run(db, f"SELECT idx, entry FROM entries WHERE {those}", params):
             found[idx] = bytes(entry)
     return found
 
@@ -103,9 +104,8 @@ def read_numbers_at(db: Connection, indices: Sequence[int]) -> dict[int, int]:
     """By index, the numbers under which the entries at these indices were accepted."""
     found: dict[int, int] = {}
     for start in range(0, len(indices), 500):
-        part = indices[start : start + 500]
-        marks = ",".join("?" * len(part))
-        for idx, number in run(db, f"SELECT idx, deposit FROM entries WHERE idx IN ({marks})", part):
+        those, params = among(db, "idx", indices[start : start + 500])
+        for idx, number in run(db, f"SELECT idx, deposit FROM entries WHERE {those}", params):
             found[idx] = number
     return found
 
@@ -118,11 +118,11 @@ def find_leaf(db: Connection, leaf_hash: bytes) -> list[tuple[int, bytes]]:
 
 def write_tiles(db: Connection, tiles: Iterable[tuple[int, int, bytes]]) -> None:
     """Put hash tiles (level, n, hashes), replacing the partial ones that stood there."""
-    run_many(
+    insert_rows(
         db,
-        "INSERT INTO tree_tiles (level, n, data) VALUES (?, ?, ?)"
-        " ON CONFLICT (level, n) DO UPDATE SET data = excluded.data",
+        schema.tree_tiles,
         list(tiles),
+        conflict="ON CONFLICT (level, n) DO UPDATE SET data = excluded.data",
     )
 
 
@@ -177,12 +177,36 @@ def last_registration(db: Connection) -> int:
 
 def add_day_counts(db: Connection, counts: Iterable[tuple[int, int, int]]) -> None:
     """Add to the records in the log: (source, day, how many more)."""
-    run_many(
+    insert_rows(
         db,
-        "INSERT INTO day_counts (source, day, records) VALUES (?, ?, ?)"
-        " ON CONFLICT (source, day) DO UPDATE SET records = day_counts.records + excluded.records",
+        schema.day_counts,
         list(counts),
+        conflict="ON CONFLICT (source, day) DO UPDATE SET records = day_counts.records + excluded.records",
     )
+
+
+def accepted_day_counts(db: Connection, days: Collection[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """Records by (source, day) in log and inbox together, for at least these days; those without any are left out.
+
+    One statement: the sequencer may commit at any moment, and what it moves is counted once.
+    """
+    counts: dict[tuple[int, int], int] = {}
+    ordered = sorted(days)
+    for start in range(0, len(ordered), 200):
+        part = ordered[start : start + 200]
+        sources, params = among(db, "source", sorted({source for source, _ in part}))
+        numbers, more = among(db, "day", sorted({day for _, day in part}))
+        rows = run(
+            db,
+            f"SELECT source, day, records FROM day_counts WHERE {sources} AND {numbers}"
+            f" UNION ALL SELECT source, day, COUNT(*) FROM inbox WHERE {sources} AND {numbers} GROUP BY source, day",
+            [*params, *more, *params, *more],
+        ).all()
+        found: dict[tuple[int, int], int] = {}
+        for source, day, records in rows:
+            found[source, day] = found.get((source, day), 0) + records
+        counts |= {day: found[day] for day in part if day in found}
+    return counts
 
 
 def read_day_count(db: Connection, source: int, day: int) -> int:

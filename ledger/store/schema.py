@@ -1,8 +1,8 @@
 """The tables.  Hashes are 32 raw bytes, days are days since 1970-01-01, sizes and indices are leaf numbers.
 
-Only `state`, `publication`, `witnesses`, `deposits`, `day_counts`, `index_pages` and the rightmost `tree_tiles`
-are ever rewritten; `entries` and `labels` only grow; `inbox` rows leave when they are sequenced, `acceptances`
-when what they date is published, `index_changes` when they are old.
+Only `state`, `publication`, `witnesses`, `leases`, `deposits`, `day_counts`, `index_pages` and the rightmost
+`tree_tiles` are ever rewritten; `entries` and `labels` only grow; `inbox` rows leave when they are sequenced,
+`acceptances` when what they date is published, `index_changes` when they are old.
 
 A lookup by hash goes through the hash's first eight bytes as a signed integer (`short_key`): a small,
 dense index, and the full hash is compared afterwards.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text
 
-SCHEMA_VERSION = 2  # 2: acceptances, witnesses
+SCHEMA_VERSION = 3  # the newest of migrations/versions
 
 metadata = MetaData()
 
@@ -153,6 +153,17 @@ witnesses = Table(
     Column("standing", Text, nullable=False),  # cosigns, missing, behind or refuses
     Column("since", BigInteger, nullable=False),  # Unix seconds; 0 while it cosigns
     Column("why", Text, nullable=False),  # for the operator; empty while it cosigns
+    sqlite_with_rowid=False,
+)
+
+# Which process leads a role, on engines other than SQLite: ledger/store/leases.py.
+leases = Table(
+    "leases",
+    metadata,
+    Column("role", Text, primary_key=True),  # sequencer, publisher
+    Column("holder", Text, nullable=False),  # host, process and chance
+    Column("term", BigInteger, nullable=False),  # counts up at each take-over
+    Column("expires", BigInteger, nullable=False),  # milliseconds since 1970 by the database's clock
     sqlite_with_rowid=False,
 )
 

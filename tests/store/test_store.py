@@ -82,10 +82,12 @@ def test_the_inbox_gives_its_rows_back_in_the_order_of_acceptance(store: Store) 
         assert inbox.waiting_entry(db, leaf_hash(b"entry 0")) is None
 
 
-def test_the_inbox_counts_records_by_source_and_day_and_nothing_else(store: Store) -> None:
+def test_records_of_a_source_and_day_are_counted_in_log_and_inbox_and_nothing_else(store: Store) -> None:
     with store.write() as db:
         inbox.put(db, [waiting(1, b"a" * 32), waiting(2, b"b" * 32), waiting(3, b"c" * 32, day=-1)])
-        assert inbox.waiting_day_counts(db) == {(1, 3): 2}
+        assert log.accepted_day_counts(db, [(1, 3), (1, 4), (2, 3)]) == {(1, 3): 2}
+        log.add_day_counts(db, [(1, 3, 5), (2, 3, 1), (2, 4, 9)])
+        assert log.accepted_day_counts(db, [(1, 3), (1, 4), (2, 3)]) == {(1, 3): 7, (2, 3): 1}
 
 
 def test_day_counts_add_up(store: Store) -> None:
@@ -240,14 +242,15 @@ def test_a_missing_an_empty_and_a_foreign_database_are_refused_with_a_reason(tmp
 
 
 def test_a_role_is_held_by_one_at_a_time(store: Store) -> None:
-    with store.exclusive("sequencer") as held:
-        assert held
-        with store.exclusive("sequencer") as again:
-            assert not again
-        with store.exclusive("publisher") as other:
-            assert other
-    with store.exclusive("sequencer") as held:
-        assert held
+    with store.lead("sequencer") as leadership:
+        assert leadership is not None and store.is_led("sequencer")
+        with store.lead("sequencer") as again:
+            assert again is None
+        with store.lead("publisher") as other:
+            assert other is not None
+    assert not store.is_led("sequencer")
+    with store.lead("sequencer") as leadership:
+        assert leadership is not None
 
 
 def test_an_error_of_the_database_does_not_show_what_was_written(store: Store) -> None:
