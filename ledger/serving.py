@@ -22,7 +22,7 @@ from ledger.files import FileRefused, read_private
 from ledger.keyfiles import LEDGER, read_passphrase, read_signing_key
 from ledger.logs import configure_logs
 from ledger.memory import settle_memory
-from ledger.sequencer.run import SequencerLost, run_sequencer
+from ledger.sequencer.run import run_sequencer
 from ledger.settings import Listen, Settings, SettingsRefused, read_settings
 from ledger.slowclients import bounded_protocol
 from ledger.store import Store, StoreBusy, StoreUnusable, log
@@ -83,7 +83,7 @@ def sequence(home: Home = Path(".")) -> None:
             batch=settings.batch,
             stop=_until_signal(),
         )
-    except (SequencerLost, StoreUnusable, StoreBusy) as error:
+    except (StoreUnusable, StoreBusy) as error:
         raise _stop(str(error)) from None
     finally:
         store.close()

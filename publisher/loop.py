@@ -8,7 +8,7 @@ import time
 import structlog
 
 from ledger.core.errors import GlassbookError
-from ledger.store import Store, StoreBusy
+from ledger.store import Leadership, LeadershipLost, Store, StoreBusy
 from publisher.policy import PolicyRefused
 from publisher.recovery import Superseded
 from publisher.run import PUBLISHING, STANDING_BY, Publisher, Status
@@ -27,24 +27,29 @@ def publish_until(publisher: Publisher, store: Store, stop: threading.Event) -> 
     """Publish for as long as `stop` is not set; stands by while another process does. Never raises."""
     while not stop.is_set():
         try:
-            with store.exclusive("publisher") as held:
-                if held:
-                    _publish_held(publisher, stop)
+            with store.lead("publisher") as leadership:
+                if leadership is not None:
+                    publisher.lead(leadership)
+                    _publish_leading(publisher, leadership, stop)
                 else:
                     publisher.say(Status(STANDING_BY, ("another publisher of this log is running",)))
                     publisher.observe()
-        except OSError as error:
+        except LeadershipLost as error:
+            publisher.say(Status(STANDING_BY, (str(error),)))
+        except (OSError, StoreBusy) as error:
             publisher.say(Status("failing", (str(error),)))
         stop.wait(RETRY_SECONDS)
 
 
-def _publish_held(publisher: Publisher, stop: threading.Event) -> None:
+def _publish_leading(publisher: Publisher, leadership: Leadership, stop: threading.Event) -> None:
     said = time.monotonic()
-    while not stop.is_set():
+    while not stop.is_set() and not leadership.lost:
         pause = RETRY_SECONDS
         try:
             publisher.round()
             pause = POLL_SECONDS
+        except LeadershipLost:
+            raise
         except Superseded:
             pause = POLL_SECONDS
         except SigningRefused as error:

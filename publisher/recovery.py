@@ -14,7 +14,7 @@ import structlog
 from ledger.core.errors import GlassbookError
 from ledger.core.merkle import tree_root
 from ledger.core.tiles import TileHashes
-from ledger.store import Store
+from ledger.store import Connection, Store, Writer
 from ledger.store.log import read_size, read_tile
 from ledger.store.publication import Publication, read_publication, swap_signed
 from publisher.signing import LogSigner, Signed, SignedFile, check_history, newest
@@ -43,8 +43,11 @@ class Recovered:
     published: Signed | None
 
 
-def recover(store: Store, folder: Folder, signer: LogSigner, signed_file: SignedFile) -> Recovered:
-    """Raises SigningRefused when the database contradicts what was signed, Superseded, OSError, StoreBusy."""
+def recover(
+    store: Store, writer: Writer, folder: Folder, signer: LogSigner, signed_file: SignedFile
+) -> Recovered:
+    """Raises SigningRefused when the database contradicts what was signed, Superseded, LeadershipLost, OSError,
+    StoreBusy."""
     folder.prepare()
     with store.read() as db:
         row, size = read_publication(db), read_size(db)
@@ -62,7 +65,7 @@ def recover(store: Store, folder: Folder, signer: LogSigner, signed_file: Signed
     check_history(history, size, lambda at: _root_at(store, size, at))
     last = newest(history)
     if last is not None:
-        row = _remember(store, signed_file, row, last)
+        row = _remember(writer, signed_file, row, last)
     return Recovered(edge, whole, row, last, note, published)
 
 
@@ -86,12 +89,16 @@ def _root_at(store: Store, size: int, at: int) -> bytes:
         return tree_root(at, TileHashes(lambda tile: read_tile(db, tile.level, tile.n, tile.width), size))
 
 
-def _remember(store: Store, signed_file: SignedFile, row: Publication, last: Signed) -> Publication:
+def _remember(writer: Writer, signed_file: SignedFile, row: Publication, last: Signed) -> Publication:
     """Bring the database and the file beside the keys up to the newest signature, wherever it was found."""
     if row.signed_size != last.checkpoint.size or row.signed_note != last.note:
-        with store.write() as db:
-            if not swap_signed(db, row, last.checkpoint.size, last.note):
+        before = row
+
+        def swap(db: Connection) -> None:
+            if not swap_signed(db, before, last.checkpoint.size, last.note):
                 raise Superseded
+
+        writer.change(swap)
         row = replace(row, signed_size=last.checkpoint.size, signed_note=last.note)
     if signed_file.read() != last.note:
         signed_file.write(last.note)

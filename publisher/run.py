@@ -25,7 +25,7 @@ from ledger.core.merkle import check_consistency, prove_consistency
 from ledger.core.note import SignatureLine, VerifierKey, format_note, parse_note
 from ledger.core.policy import Opened, Policy, Witness
 from ledger.core.tiles import TileHashes
-from ledger.store import Store
+from ledger.store import Connection, Leadership, Store, Writer
 from ledger.store.charter import read_charter
 from ledger.store.log import read_size
 from ledger.store.publication import Publication, read_publication, swap_published, swap_signed
@@ -87,6 +87,8 @@ class Publisher:
     ) -> None:
         self.status = Status("starting")
         self._store = store
+        self._leadership: Leadership | None = None
+        self._writer: Writer = store
         self._folder = folder
         self._signer = signer
         self._signed_file = signed_file
@@ -105,11 +107,16 @@ class Publisher:
         self._current: Opened | None = None  # the published checkpoint, if the present policy accepts it
         self._renewed = 0  # when its cosignatures were collected, Unix seconds
 
+    def lead(self, leadership: Leadership) -> None:
+        """From here on each write is one of this leader, and what was known before is learned anew."""
+        self._leadership = self._writer = leadership
+        self._edge = None
+
     def round(self) -> bool:
         """Do what is due; True when a checkpoint was published.
 
-        Raises SigningRefused, PolicyRefused, Superseded, OSError, StoreBusy, LookupError; nothing is then
-        half done, and the next call goes on from what is durable.
+        Raises SigningRefused, PolicyRefused, Superseded, LeadershipLost, OSError, StoreBusy, LookupError; nothing is
+        then half done, and the next call goes on from what is durable (also when a commit was not answered).
         """
         try:
             policy = self._read_policy()
@@ -158,8 +165,7 @@ class Publisher:
             with self._store.read() as db:
                 stored = read_witnesses(db)
             if stored.keys() - vkeys:
-                with self._store.write() as db:
-                    keep_witnesses(db, vkeys)
+                self._writer.change(lambda db: keep_witnesses(db, vkeys))
             self._witnesses.use(asked, stored)
             self._edge, self._policy = None, policy
         return policy
@@ -183,7 +189,7 @@ class Publisher:
         note = self._folder.checkpoint()
         if note is not None:
             self._show(note)  # what is published is served, whether or not we may sign more
-        found = recover(self._store, self._folder, self._signer, self._signed_file)
+        found = recover(self._store, self._writer, self._folder, self._signer, self._signed_file)
         self._row, self._signed, self._shown, self._current = found.row, found.signed, found.published, None
         edge = found.edge
         if not found.whole:
@@ -235,9 +241,12 @@ class Publisher:
             except GlassbookError as error:
                 raise SigningRefused(f"the tree does not continue the one signed last: {error}") from None
         signed = self._signer.sign(checkpoint, now)
-        with self._store.write() as db:
+
+        def swap(db: Connection) -> None:
             if not swap_signed(db, self._row, edge.size, signed.note):
                 raise Superseded
+
+        self._writer.change(swap)
         self._row = replace(self._row, signed_size=edge.size, signed_note=signed.note)
         self._signed_file.write(signed.note)
         self._signed = signed
@@ -302,7 +311,12 @@ class Publisher:
         return True
 
     def _replace(self, note: bytes, opened: Opened) -> None:
-        """From here on readers see this note."""
+        """From here on readers see this note.
+
+        Only a leader's: one that was stopped while it waited for witnesses would put an older note in place.
+        """
+        if self._leadership is not None:
+            self._leadership.confirm()
         self._folder.replace_checkpoint(note)
         self._current = opened
         self._show(note)
@@ -337,10 +351,13 @@ class Publisher:
         newest = self._current.newest if self._current else None
         seconds = newest if newest is not None else self._shown.timestamp if self._shown else 0
         changed = self._witnesses.changed()
-        with self._store.write() as db:
+
+        def swap(db: Connection) -> None:
             if not swap_published(db, self._row, self._published_size, note, seconds):
                 raise Superseded
             write_witnesses(db, changed)
+
+        self._writer.change(swap)
         self._witnesses.saved(changed)
         self._row = replace(
             self._row, published_size=self._published_size, published_note=note, published_time=seconds
@@ -349,8 +366,7 @@ class Publisher:
     def _save_progress(self) -> None:
         """Record how the witnesses stand, if that has changed."""
         if changed := self._witnesses.changed():
-            with self._store.write() as db:
-                write_witnesses(db, changed)
+            self._writer.change(lambda db: write_witnesses(db, changed))
             self._witnesses.saved(changed)
 
     def say(self, status: Status) -> None:

@@ -32,8 +32,7 @@ def look(settings: Settings, store: Store, policy: Policy) -> Overview:
     """Read all of it. Raises StoreBusy, OSError."""
     with store.read() as db:
         size, row, known = read_size(db), read_publication(db), read_witnesses(db)
-    with store.exclusive("publisher") as free:
-        running = not free
+    running = store.is_led("publisher")
     others = [witness for witness in policy.witnesses if witness.vkey != policy.log_mldsa]
     standings = [
         (witness, known.get(witness.vkey.text) or WitnessProgress(witness.vkey.text))

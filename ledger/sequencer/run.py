@@ -1,8 +1,8 @@
-"""The sequencer's lock, its transaction, and how it starts again.
+"""The sequencer's leadership, its transaction, and how it starts again.
 
 Everything a batch changes (which numbers its leaves are, tiles, counts, index, state) is one transaction under
-compare-and-swap of the log's size.  A crash at any point leaves the last committed state and nothing else, so
-starting after a crash is starting: there is no separate recovery.
+compare-and-swap of the log's size, and under a check that whoever writes it still leads.  A crash at any point leaves
+the last committed state and nothing else, so starting after a crash is starting: there is no separate recovery.
 """
 
 from __future__ import annotations
@@ -19,7 +19,19 @@ from ledger.core.index import EMPTY, PrefixTree
 from ledger.core.merkle import EMPTY_ROOT, leaf_hash
 from ledger.core.registry import Register
 from ledger.sequencer.plan import Batch, Close, close_batch, edge_root, edge_tiles, plan_batch
-from ledger.store import Connection, Store, StoreBusy, StoreUnusable, acceptances, inbox, labels, log
+from ledger.store import (
+    Connection,
+    Leadership,
+    LeadershipLost,
+    Store,
+    StoreBusy,
+    StoreUnusable,
+    Writer,
+    acceptances,
+    inbox,
+    labels,
+    log,
+)
 from ledger.store.buckets import PAGES_EVERY, load_tree, pages_of, write_tree
 from ledger.store.settling import GrowingRows
 
@@ -66,7 +78,8 @@ def begin_log(store: Store, origin: str, charter: bytes) -> int:
     label = entry.index_label
     if label is None:  # Register.add would have refused it
         raise StoreUnusable("the charter has no index label")
-    with store.write() as db:
+
+    def begin(db: Connection) -> None:
         if log.has_log(db):
             raise StoreUnusable("the database holds a log already; every log needs its own")
         log.begin_log(db, empty)
@@ -74,6 +87,8 @@ def begin_log(store: Store, origin: str, charter: bytes) -> int:
         inbox.put(db, first, [inbox.Accepted(charter, label, leaf_hash(charter))])
         acceptances.note_runs(db, [acceptances.Run(first, int(time.time()), 0)])
         log.add_registration(db, 1, None, charter)
+
+    store.change(begin)
     done = Sequencer(store, origin, batch=1).step()
     if done is None or done.refused:
         raise StoreUnusable("the charter was not sequenced")
@@ -81,10 +96,13 @@ def begin_log(store: Store, origin: str, charter: bytes) -> int:
 
 
 class Sequencer:
-    """Sequences one log; whoever runs it holds the store's `sequencer` lock."""
+    """Sequences one log; `leadership` of the role `sequencer` is checked by each write."""
 
-    def __init__(self, store: Store, origin: str, batch: int = 10_000) -> None:
+    def __init__(
+        self, store: Store, origin: str, batch: int = 10_000, leadership: Leadership | None = None
+    ) -> None:
         self._store = store
+        self._writer: Writer = leadership or store
         self._origin = origin
         self._batch = batch
         self._tip: _Tip | None = None
@@ -120,7 +138,9 @@ class Sequencer:
     def step(self) -> Sequenced | None:
         """Sequence what waits, at most one batch.  None when nothing does.
 
-        Raises StoreBusy when the store cannot be read or written now; nothing was changed then.
+        Raises StoreBusy when the store cannot be read or written now; nothing was changed then, or, when the
+        commit was not answered, all of it: the next call reads the log's end from the store either way.
+        Raises SequencerLost and LeadershipLost when another sequencer is at work; nothing was changed then.
         """
         if self._tip is None:
             self.load()
@@ -135,9 +155,7 @@ class Sequencer:
             return None
         before = tip.state
         if not batch.leaves:
-            with self._store.write() as db:
-                self._swap(db, before, replace(before, last=batch.last))
-                self._leave_out(db, batch)
+            self._writer.change(lambda db: self._drop(db, before, batch))
             return Sequenced(0, before.size, len(batch.refused))
         close = close_batch(before.size, tip.edge, batch.leaves, root, tip.tree.labels)
         size = before.size + len(batch.leaves) + 1
@@ -185,13 +203,18 @@ class Sequencer:
         if not log.swap_state(db, before, state):
             raise SequencerLost(f"the log is no longer of size {before.size}")
 
+    def _drop(self, db: Connection, before: log.State, batch: Batch) -> None:
+        self._swap(db, before, replace(before, last=batch.last))
+        self._leave_out(db, batch)
+
     def _write(self, tip: _Tip, batch: Batch, close: Close, state: log.State) -> None:
         changes = tip.tree.take_changed_packed()
         tip.pages |= pages_of(changes)
         now = int(time.time())
         spans = [log.Batch(*span, None, now) for span in batch.spans()]
         spans[-1] = spans[-1]._replace(root=close.index_root)
-        with self._store.write() as db:
+
+        def write(db: Connection) -> None:
             self._swap(db, tip.state, state)
             log.append_batches(db, spans)
             log.write_tiles(db, close.tiles)
@@ -203,6 +226,8 @@ class Sequencer:
             for number, index in batch.placed:
                 log.place_registration(db, number, index)
             self._leave_out(db, batch)
+
+        self._writer.change(write)
         if state.pages_covers == state.size:
             tip.pages.clear()
 
@@ -216,10 +241,14 @@ class Sequencer:
         if tip is None or part is None:
             return False
         self._tip = None
-        with self._store.write() as db:
-            self._swap(db, tip.state, tip.state)
-            tip.rows.settle(db, part, tip.state.last)
-        tip.rows.settled(part)
+        state, rows = tip.state, tip.rows
+
+        def write(db: Connection) -> None:
+            self._swap(db, state, state)
+            rows.settle(db, part, state.last)
+
+        self._writer.change(write)
+        rows.settled(part)
         self._tip = tip
         return True
 
@@ -236,26 +265,35 @@ class Sequencer:
 def run_sequencer(
     store: Store, origin: str, *, interval_s: float, batch: int, stop: Callable[[], bool]
 ) -> None:
-    """Sequence until `stop()`, waiting for the lock as long as another process has it.
+    """Sequence until `stop()`, standing by as long as another process leads.
 
-    Two batches begin at least `interval_s` seconds apart.
+    Two batches begin at least `interval_s` seconds apart.  Raises StoreUnusable.
     """
     waited = False
     while not stop():
-        with store.exclusive("sequencer") as held:
-            if not held:
-                if not waited:
-                    _log.info("standing by: another sequencer is active")
-                waited = True
-                time.sleep(BUSY_S)
-                continue
-            _run(store, origin, interval_s, batch, stop)
+        try:
+            with store.lead("sequencer") as leadership:
+                if leadership is not None:
+                    waited = False
+                    _run(store, origin, leadership, interval_s, batch, stop)
+                    continue
+            if not waited:
+                _log.info("standing by: another sequencer is active")
+            waited = True
+        except (LeadershipLost, SequencerLost) as error:
+            _log.warning("another sequencer has taken over; standing by", why=str(error))
+            waited = True
+        except StoreBusy as error:
+            _log.warning("cannot sequence now; trying again", why=str(error))
+        time.sleep(BUSY_S)
 
 
-def _run(store: Store, origin: str, interval_s: float, batch: int, stop: Callable[[], bool]) -> None:
-    sequencer = Sequencer(store, origin, batch)
+def _run(
+    store: Store, origin: str, leadership: Leadership, interval_s: float, batch: int, stop: Callable[[], bool]
+) -> None:
+    sequencer = Sequencer(store, origin, batch, leadership)
     _log.info("sequencing")
-    while not stop():
+    while not stop() and not leadership.lost:
         begun = time.monotonic()
         try:
             done = sequencer.step()

@@ -1,7 +1,12 @@
 """Submissions into the inbox: checked side by side, written in one transaction for all who wait (group commit).
 
-A transaction takes the write lock first, so what it finds free stays free until it commits.  It holds only if the
-register is still the one that the checks were made against; if not, those submissions are checked again.
+A transaction takes its first number first, and with it the lock that puts acceptances of all processes into one order:
+what it finds free stays free until it commits.  It holds only if the register is still the one that the checks were
+made against; if not, those submissions are checked again.
+
+The sequencer takes no part in that order, and may commit between two statements here; it moves nothing but the mark up
+to which entries are in the log.  The whole may be done twice, and its commit may have happened although an error came:
+the same bytes handed in again are answered as accepted, once they are.
 """
 
 from __future__ import annotations
@@ -194,31 +199,33 @@ class Acceptance:
 
     def _commit(self, members: list[Checked], now: int) -> list[list[Outcome] | None]:
         """Write a group; for each member its outcomes, or None when the register has changed since its checks."""
+        return self._store.change(lambda db: self._take(db, members, now))
+
+    def _take(self, db: Connection, members: list[Checked], now: int) -> list[list[Outcome] | None]:
         found: list[list[Outcome] | None] = []
-        with self._store.write() as db:
-            first = inbox.next_number(db)
-            published_size = self._check_pressure(db, now)
-            registrations = log.last_registration(db)
-            asked = [
-                candidate.label
-                for member in members
-                if member.view.registrations == registrations
-                for candidate in member.candidates
-            ]
-            group = _Group(now, first, _look_up(db, asked, published_size))
-            for member in members:
-                if member.view.registrations != registrations:
-                    found.append(None)
-                    continue
-                found.append(_place_all(db, group, member))
-                if member.after is not member.view:
-                    registrations = member.after.registrations
-            if group.rows:
-                inbox.put(db, group.first, group.rows)
-                if acceptances.note_runs(db, group.runs):
-                    acceptances.drop_published(db, published_size)
-            for count, entry in group.registrations:
-                log.add_registration(db, count, None, entry)
+        first = inbox.next_number(db)
+        published_size = self._check_pressure(db, now)
+        registrations = log.last_registration(db)
+        asked = [
+            candidate.label
+            for member in members
+            if member.view.registrations == registrations
+            for candidate in member.candidates
+        ]
+        group = _Group(now, first, _look_up(db, asked, published_size))
+        for member in members:
+            if member.view.registrations != registrations:
+                found.append(None)
+                continue
+            found.append(_place_all(db, group, member))
+            if member.after is not member.view:
+                registrations = member.after.registrations
+        if group.rows:
+            inbox.put(db, group.first, group.rows)
+            if acceptances.note_runs(db, group.runs):
+                acceptances.drop_published(db, published_size)
+        for count, entry in group.registrations:
+            log.add_registration(db, count, None, entry)
         return found
 
     def _check_pressure(self, db: Connection, now: int) -> int:

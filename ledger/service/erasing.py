@@ -87,7 +87,7 @@ async def left_entries(store: Store, entries: PublicEntries, erasure: Erasure) -
 def erase(store: Store, erasure: Erasure, left: Mapping[int, bytes]) -> list[Erased]:
     """What became of each leaf, in order, durable when it returns; `left` as `left_entries` gave it.
 
-    Raises StoreBusy: then nothing was deleted.
+    Raises StoreBusy: then nothing was deleted, or (OutcomeUnknown) all of it.  The same request again is right after
+    both: what is gone is answered as absent.
     """
-    with store.write() as db:
-        return erase_envelopes(db, erasure.source, erasure.leaves, left)
+    return store.change(lambda db: erase_envelopes(db, erasure.source, erasure.leaves, left))

@@ -1,7 +1,8 @@
 """The ledger's database: SQLAlchemy Core, and the only place that knows SQL.
 
     schema.py        the tables, what each column holds, which rows are ever changed
-    engine.py        Store: open, one transaction to read or to write, locks, what a full disk becomes
+    engine.py        Store: open, one transaction to read or to write, leadership; SQLite or PostgreSQL
+    migrations/      how an older database becomes a present one
     log.py           the sequenced log: state, entries, tree tiles, registrations, counts per day
     inbox.py         what is accepted and not yet sequenced; is a label free?
     acceptances.py   when entries were accepted, until they are published
@@ -19,6 +20,18 @@ Functions take the connection of an open transaction, so that a caller decides w
         entries = log.read_entries(db, 0, state.size)
 """
 
-from ledger.store.engine import Connection, Store, StoreBusy, StoreUnusable
+from ledger.store.engine import Connection, Store
+from ledger.store.errors import LeadershipLost, OutcomeUnknown, StoreBusy, StoreContended, StoreUnusable
+from ledger.store.leadership import Leadership, Writer
 
-__all__ = ["Connection", "Store", "StoreBusy", "StoreUnusable"]
+__all__ = [
+    "Connection",
+    "Leadership",
+    "LeadershipLost",
+    "OutcomeUnknown",
+    "Store",
+    "StoreBusy",
+    "StoreContended",
+    "StoreUnusable",
+    "Writer",
+]

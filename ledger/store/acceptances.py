@@ -11,8 +11,10 @@ from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from ledger.store.engine import Connection, run, run_many
+from ledger.store import schema
+from ledger.store.engine import Connection, run
 from ledger.store.log import read_numbers_at
+from ledger.store.statements import insert_rows
 
 
 class Run(NamedTuple):
@@ -35,7 +37,7 @@ def note_runs(db: Connection, runs: Sequence[Run]) -> bool:
         if known is None or known[1:] != found[1:]:
             new.append(found)
             known = found
-    run_many(db, "INSERT INTO acceptances (first, accepted, registrations) VALUES (?, ?, ?)", list(new))
+    insert_rows(db, schema.acceptances, new)
     return bool(new)
 
 

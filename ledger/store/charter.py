@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ledger.core.errors import GlassbookError
 from ledger.core.statements import Charter, parse_charter
-from ledger.store.engine import Store, StoreUnusable
+from ledger.store.engine import Store
+from ledger.store.errors import StoreUnusable
 from ledger.store.log import read_charter_entry
 
 

@@ -13,7 +13,8 @@ from enum import Enum
 from ledger.core.entries import RECORD
 from ledger.core.merkle import leaf_hash
 from ledger.store import keys, log
-from ledger.store.engine import Connection, run, run_many
+from ledger.store.engine import Connection, run
+from ledger.store.statements import among
 
 CHUNK = 500
 
@@ -24,9 +25,8 @@ def find_envelopes(db: Connection, fetches: Sequence[bytes]) -> list[bytes | Non
     wanted = sorted({number for several in numbers.values() for number in several})
     found: dict[bytes, bytes] = {}
     for start in range(0, len(wanted), CHUNK):
-        part = wanted[start : start + CHUNK]
-        marks = ",".join("?" * len(part))
-        rows = run(db, f"SELECT fetch, body FROM envelopes WHERE number IN ({marks}) ORDER BY number", part)
+        those, params = among(db, "number", wanted[start : start + CHUNK])
+        rows = run(db, f'SELECT "fetch", body FROM envelopes WHERE {those} ORDER BY number', params)
         for fetch, body in rows:
             found.setdefault(bytes(fetch), bytes(body))
     return [found.get(fetch) for fetch in fetches]
@@ -53,7 +53,9 @@ def erase_envelopes(
             part = leaves[start : start + CHUNK]
             numbers = _deposits(db, source, part, left or {})
             held = _held(db, list(numbers.values()))
-            run_many(db, "DELETE FROM envelopes WHERE number = ?", [(number,) for number in held])
+            if held:
+                those, params = among(db, "number", held)
+                run(db, f"DELETE FROM envelopes WHERE {those}", params)
             found += [_became(numbers.get(leaf), held) for leaf in part]
     return found
 
@@ -101,5 +103,5 @@ def _deposits(
 
 
 def _held(db: Connection, numbers: Sequence[int]) -> set[int]:
-    marks = ",".join("?" * len(numbers))
-    return set(run(db, f"SELECT number FROM envelopes WHERE number IN ({marks})", numbers).scalars())
+    those, params = among(db, "number", numbers)
+    return set(run(db, f"SELECT number FROM envelopes WHERE {those}", params).scalars())

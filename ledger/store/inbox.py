@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ledger.core.entries import RECORD, VERSION
-from ledger.store import keys
-from ledger.store.engine import Connection, run, run_many
+from ledger.store import keys, schema
+from ledger.store.engine import Connection, run
+from ledger.store.statements import insert_rows
 
 
 class Accepted(NamedTuple):
@@ -31,8 +32,7 @@ def next_number(db: Connection) -> int:
     The first thing a transaction does that accepts: what it looks up afterwards stays as it is.
     """
     # An update and not a look, as an engine with many writers locks the row for it.
-    run(db, "UPDATE deposits SET next = next WHERE id = 1")
-    return int(run(db, "SELECT next FROM deposits WHERE id = 1").scalar_one())
+    return int(run(db, "UPDATE deposits SET next = next WHERE id = 1 RETURNING next").scalar_one())
 
 
 def put(db: Connection, first: int, rows: Sequence[Accepted]) -> None:
@@ -42,16 +42,12 @@ def put(db: Connection, first: int, rows: Sequence[Accepted]) -> None:
     """
     numbered = list(enumerate(rows, first))
     run(db, "UPDATE deposits SET next = ? WHERE id = 1", (first + len(rows),))
-    run_many(db, "INSERT INTO entries (number, entry) VALUES (?, ?)", [(n, row[0]) for n, row in numbered])
-    run_many(
-        db,
-        "INSERT INTO recent_labels (label, number) VALUES (?, ?)",
-        sorted([(row[1], n) for n, row in numbered]),
-    )
+    insert_rows(db, schema.entries, [(n, row[0]) for n, row in numbered])
+    insert_rows(db, schema.recent_labels, sorted([(row[1], n) for n, row in numbered]))
     keys.add_keys(db, keys.LEAF, [(row[2], n) for n, row in numbered])
     deposited = [(n, row[4], row[3]) for n, row in numbered if row[4] is not None]
     keys.add_keys(db, keys.FETCH, [(fetch, n) for n, fetch, _ in deposited])
-    run_many(db, "INSERT INTO envelopes (number, fetch, body) VALUES (?, ?, ?)", deposited)
+    insert_rows(db, schema.envelopes, deposited)
 
 
 def last_sequenced(db: Connection) -> int:

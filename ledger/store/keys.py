@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ledger.store.engine import Connection, run, run_many
+from ledger.store import schema
+from ledger.store.engine import Connection, run
+from ledger.store.statements import among, insert_rows
 
 LEAF, FETCH = 0, 1
 KEY_BITS = 48
@@ -22,9 +24,9 @@ def short_key(hash32: bytes) -> int:
 
 def add_keys(db: Connection, kind: int, rows: Iterable[tuple[bytes, int]]) -> None:
     """Note (hash, number) rows of a kind."""
-    run_many(
+    insert_rows(
         db,
-        "INSERT INTO recent_keys (kind, key, number) VALUES (?, ?, ?)",
+        schema.recent_keys,
         sorted([(kind, int.from_bytes(digest[:6], "big"), number) for digest, number in rows]),
     )
 
@@ -34,14 +36,13 @@ def find_numbers(db: Connection, kind: int, hashes: Sequence[bytes]) -> dict[int
     found: dict[int, list[int]] = {}
     wanted = sorted({short_key(digest) for digest in hashes})
     for start in range(0, len(wanted), CHUNK):
-        part = wanted[start : start + CHUNK]
-        marks = ",".join("?" * len(part))
+        those, params = among(db, "key", wanted[start : start + CHUNK])
         # One statement: what settles meanwhile is seen once, in one of the two.
         rows = run(
             db,
-            f"SELECT key, number FROM recent_keys WHERE kind = ? AND key IN ({marks})"
-            f" UNION ALL SELECT key, number FROM keys WHERE kind = ? AND key IN ({marks})",
-            (kind, *part, kind, *part),
+            f"SELECT key, number FROM recent_keys WHERE kind = ? AND {those}"
+            f" UNION ALL SELECT key, number FROM keys WHERE kind = ? AND {those}",
+            (kind, *params, kind, *params),
         )
         for key, number in rows:
             found.setdefault(key, []).append(number)

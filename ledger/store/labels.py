@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 from ledger.core.index import TOP_BITS
 from ledger.core.indexproof import ROW
-from ledger.store.engine import Connection, run, run_many
+from ledger.store import schema
+from ledger.store.engine import Connection, run
+from ledger.store.statements import among, insert_rows
 
 CHUNK = 500
 ROW_BYTES = ROW.size
@@ -35,12 +37,9 @@ def find_labels(db: Connection, labels: Sequence[bytes]) -> dict[bytes, Place]:
     """Which of these index labels are taken, in inbox or log."""
     found: dict[bytes, Place] = {}
     for start in range(0, len(labels), CHUNK):
-        part = labels[start : start + CHUNK]
-        marks = ",".join("?" * len(part))
+        those, params = among(db, "label", labels[start : start + CHUNK])
         # The recent ones first: a label that settles in between is then seen at least once.
-        for label, number in run(
-            db, f"SELECT label, number FROM recent_labels WHERE label IN ({marks})", part
-        ):
+        for label, number in run(db, f"SELECT label, number FROM recent_labels WHERE {those}", params):
             found[bytes(label)] = Place(number, None)
     buckets = dict(read_buckets(db, sorted({bucket_of(label) for label in labels})))
     if buckets:
@@ -79,20 +78,19 @@ def drop_recent(db: Connection, low: bytes, high: bytes, last: int) -> None:
 def read_buckets(db: Connection, prefixes: Sequence[int]) -> Iterator[tuple[int, bytes]]:
     """The buckets under these prefixes, as far as they hold anything: (prefix, packed rows)."""
     for start in range(0, len(prefixes), CHUNK):
-        part = prefixes[start : start + CHUNK]
-        marks = ",".join("?" * len(part))
-        rows = run(db, f"SELECT prefix, data FROM label_buckets WHERE prefix IN ({marks})", part)
+        those, params = among(db, "prefix", prefixes[start : start + CHUNK])
+        rows = run(db, f"SELECT prefix, data FROM label_buckets WHERE {those}", params)
         for prefix, data in rows.all():  # one call for all rows is half the cost of one each
             yield prefix, bytes(data)
 
 
 def write_buckets(db: Connection, buckets: Iterable[tuple[int, bytes]]) -> None:
     """Put buckets, fastest in order of prefix."""
-    run_many(
+    insert_rows(
         db,
-        "INSERT INTO label_buckets (prefix, data) VALUES (?, ?)"
-        " ON CONFLICT (prefix) DO UPDATE SET data = excluded.data",
+        schema.label_buckets,
         list(buckets),
+        conflict="ON CONFLICT (prefix) DO UPDATE SET data = excluded.data",
     )
 
 
@@ -105,11 +103,8 @@ def count_labels(db: Connection, last: int) -> int:
 
 def write_pages(db: Connection, pages: Iterable[tuple[int, bytes]]) -> None:
     """Put pages of bucket hashes; the caller sets `State.pages_covers` in the same transaction."""
-    run_many(
-        db,
-        "INSERT INTO index_pages (page, data) VALUES (?, ?)"
-        " ON CONFLICT (page) DO UPDATE SET data = excluded.data",
-        list(pages),
+    insert_rows(
+        db, schema.index_pages, list(pages), conflict="ON CONFLICT (page) DO UPDATE SET data = excluded.data"
     )
 
 

@@ -13,8 +13,10 @@ from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 from ledger.core.merkle import HASH_BYTES
-from ledger.store.engine import Connection, run, run_many
+from ledger.store import schema
+from ledger.store.engine import Connection, run
 from ledger.store.schema import SCHEMA_VERSION
+from ledger.store.statements import among, insert_rows
 
 STATE = "size, root, labels, index_root, registrations, pages_covers, last"
 CHUNK = 500
@@ -104,7 +106,7 @@ def hold_state(db: Connection) -> None:
 
 def append_batches(db: Connection, batches: Sequence[Batch]) -> None:
     """Append leaves: the entries that these name, and their index roots."""
-    run_many(db, f"INSERT INTO batches ({BATCH}) VALUES (?, ?, ?, ?, ?)", [tuple(batch) for batch in batches])
+    insert_rows(db, schema.batches, [tuple(batch) for batch in batches])
 
 
 def read_batches(db: Connection, start: int, stop: int) -> list[Batch]:
@@ -204,9 +206,8 @@ def read_numbered(db: Connection, numbers: Sequence[int]) -> dict[int, bytes]:
     """The entries accepted under these numbers, by number; those that have left are left out."""
     found: dict[int, bytes] = {}
     for start in range(0, len(numbers), CHUNK):
-        part = numbers[start : start + CHUNK]
-        marks = ",".join("?" * len(part))
-        for number, entry in run(db, f"SELECT number, entry FROM entries WHERE number IN ({marks})", part):
+        those, params = among(db, "number", numbers[start : start + CHUNK])
+        for number, entry in run(db, f"SELECT number, entry FROM entries WHERE {those}", params):
             found[number] = bytes(entry)
     return found
 
@@ -235,11 +236,11 @@ def read_leaf_hashes(db: Connection, indices: Sequence[int]) -> dict[int, bytes]
 
 def write_tiles(db: Connection, tiles: Iterable[tuple[int, int, bytes]]) -> None:
     """Put hash tiles (level, n, hashes), replacing the partial ones that stood there."""
-    run_many(
+    insert_rows(
         db,
-        "INSERT INTO tree_tiles (level, n, data) VALUES (?, ?, ?)"
-        " ON CONFLICT (level, n) DO UPDATE SET data = excluded.data",
+        schema.tree_tiles,
         list(tiles),
+        conflict="ON CONFLICT (level, n) DO UPDATE SET data = excluded.data",
     )
 
 
@@ -302,11 +303,11 @@ def last_registration(db: Connection) -> int:
 
 def add_day_counts(db: Connection, counts: Iterable[tuple[int, int, int]]) -> None:
     """Add to the records in the log: (source, day, how many more)."""
-    run_many(
+    insert_rows(
         db,
-        "INSERT INTO day_counts (source, day, records) VALUES (?, ?, ?)"
-        " ON CONFLICT (source, day) DO UPDATE SET records = day_counts.records + excluded.records",
+        schema.day_counts,
         list(counts),
+        conflict="ON CONFLICT (source, day) DO UPDATE SET records = day_counts.records + excluded.records",
     )
 
 

@@ -8,17 +8,17 @@ What is looked up by a hash (a label, a leaf, a fetch token) would land on anoth
 entry, and each page is written whole.  So it goes into a small table first, `recent_labels` or `recent_keys`, and moves
 on a range at a time, sorted, to `label_buckets` or `keys`, where then many fall on one page (settling.py).
 
-Only `state`, `publication`, `witnesses`, `deposits`, `day_counts`, `index_pages`, `label_buckets` and the rightmost
-`tree_tiles` are ever rewritten; `recent_…` rows leave when they have settled, `acceptances` when what they date is
-published, `index_changes` when they are old, `entries` when the public files have them and they are older than the
-operator keeps them (retention.py).
+Only `state`, `publication`, `witnesses`, `leases`, `deposits`, `day_counts`, `index_pages`, `label_buckets` and the
+rightmost `tree_tiles` are ever rewritten; `recent_…` rows leave when they have settled, `acceptances` when what they
+date is published, `index_changes` when they are old, `entries` when the public files have them and they are older than
+the operator keeps them (retention.py).
 """
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text
 
-SCHEMA_VERSION = 3  # 2: acceptances, witnesses; 3: entries written once, lookups packed
+SCHEMA_VERSION = 4  # the newest of migrations/versions
 
 metadata = MetaData()
 
@@ -188,5 +188,16 @@ witnesses = Table(
     Column("standing", Text, nullable=False),  # cosigns, missing, behind or refuses
     Column("since", BigInteger, nullable=False),  # Unix seconds; 0 while it cosigns
     Column("why", Text, nullable=False),  # for the operator; empty while it cosigns
+    sqlite_with_rowid=False,
+)
+
+# Which process leads a role, on engines other than SQLite: ledger/store/leases.py.
+leases = Table(
+    "leases",
+    metadata,
+    Column("role", Text, primary_key=True),  # sequencer, publisher
+    Column("holder", Text, nullable=False),  # host, process and chance
+    Column("term", BigInteger, nullable=False),  # counts up at each take-over
+    Column("expires", BigInteger, nullable=False),  # milliseconds since 1970 by the database's clock
     sqlite_with_rowid=False,
 )

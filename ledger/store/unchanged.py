@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import sqlalchemy
-from sqlalchemy.engine import make_url
 from sqlalchemy.pool import StaticPool
 
 from ledger.checkup import open_unchanged
-from ledger.store.engine import BEGIN, Store, StoreUnusable
+from ledger.store import postgres
+from ledger.store.engine import BEGIN, Store, parse_url
+from ledger.store.errors import StoreUnusable
 
 
 def store_file(url: str) -> Path | None:
-    """SQLite's file of a database URL; None for another engine."""
-    parsed = make_url(url)
+    """SQLite's file of a database URL; None for another engine.  Raises StoreUnusable."""
+    parsed = parse_url(url)
     return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
@@ -22,7 +23,7 @@ def open_store_unchanged(url: str) -> Store:
     """As `Store.open`, to read only.  Raises StoreUnusable, StoreBusy."""
     file = store_file(url)
     if file is None:
-        store = Store(sqlalchemy.create_engine(url, hide_parameters=True))
+        store = Store(postgres.make_engine(parse_url(url)))
     elif not file.is_file():
         raise StoreUnusable(f"{file}: no database there; {BEGIN}")
     else:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import astuple, dataclass
 
-from ledger.store.engine import Connection, run, run_many
+from ledger.store import schema
+from ledger.store.engine import Connection, run
+from ledger.store.statements import among, insert_rows
 
 COSIGNS, MISSING, BEHIND, REFUSES = "cosigns", "missing", "behind", "refuses"
 """How a witness stands: it cosigned when last asked; it gave no answer of use; it is an auditor that has still to check
@@ -33,16 +35,18 @@ def read_witnesses(db: Connection) -> dict[str, WitnessProgress]:
 
 def write_witnesses(db: Connection, changed: Iterable[WitnessProgress]) -> None:
     """Replace what is known of these."""
-    run_many(
+    insert_rows(
         db,
-        "INSERT INTO witnesses (vkey, confirmed, cosigned, standing, since, why) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (vkey) DO UPDATE SET confirmed = excluded.confirmed, cosigned = excluded.cosigned,"
-        " standing = excluded.standing, since = excluded.since, why = excluded.why",
+        schema.witnesses,
         [astuple(progress) for progress in changed],
+        conflict="ON CONFLICT (vkey) DO UPDATE SET confirmed = excluded.confirmed, cosigned = excluded.cosigned,"
+        " standing = excluded.standing, since = excluded.since, why = excluded.why",
     )
 
 
 def keep_witnesses(db: Connection, vkeys: Collection[str]) -> None:
     """Forget all but these: what left the policy and comes back later begins anew."""
     gone = read_witnesses(db).keys() - set(vkeys)
-    run_many(db, "DELETE FROM witnesses WHERE vkey = ?", [(vkey,) for vkey in sorted(gone)])
+    if gone:
+        those, params = among(db, "vkey", sorted(gone))
+        run(db, f"DELETE FROM witnesses WHERE {those}", params)

@@ -75,13 +75,13 @@ class FaultyStore(Store):
     faults: Faults
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, patient: bool = False) -> Iterator[Connection]:
         faults = self.faults
         faults.names.append("transaction")
         failing = faults.fail_at == len(faults.names) - 1
         if failing and not faults.persisted:
             raise StoreBusy("the disk is full")
-        with super().write() as db:
+        with super().write(patient=patient) as db:
             yield db
         if failing:
             raise StoreBusy("the disk is full")

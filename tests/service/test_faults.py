@@ -20,7 +20,7 @@ from sqlalchemy import event
 from ledger.core.encoding import b64encode
 from ledger.core.merkle import leaf_hash
 from ledger.service.app import create_app
-from ledger.store import engine, inbox, log, publication
+from ledger.store import inbox, log, publication, sqlite
 from ledger.store.engine import run
 
 
@@ -44,7 +44,7 @@ def busy(live: LiveLedger, *items: object) -> httpx.Response:
 def test_a_locked_database_is_503_and_the_same_request_works_later(
     live: LiveLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.05)
     item = as_object(submission(record()))
     other = sqlite3.connect(live.small.url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

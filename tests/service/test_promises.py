@@ -35,7 +35,7 @@ from ledger.keyfiles import LEDGER, write_key
 from ledger.service.acceptance import Accepted, Duplicate
 from ledger.service.app import create_app
 from ledger.service.signatures import FEW, Signatures
-from ledger.store import Store, acceptances, publication
+from ledger.store import acceptances, publication
 from ledger.store.engine import run
 
 
@@ -178,23 +178,6 @@ def test_serve_refuses_a_key_that_is_not_the_charters(tmp_path: Path) -> None:
     write_key(home / "keys" / LEDGER, LEDGER_KEY, b"a passphrase")
     ran = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
     assert (ran.returncode, "--passphrase-file" in ran.stderr) == (3, True)
-
-
-def test_a_database_of_the_first_schema_is_brought_up_to_date_and_keeps_what_waits(
-    small: SmallLedger,
-) -> None:
-    raw = record()
-    small.accept([raw])
-    with small.store.write() as db:
-        run(db, "DROP TABLE acceptances")
-        run(db, "UPDATE state SET schema_version = 1 WHERE id = 1")
-    small.reopen()
-    (first,) = small.accept([raw], NOW + 5)
-    (again,) = small.accept([raw], NOW + 900)
-    assert isinstance(first, Accepted) and first == again
-    Store.open(small.url).close()
-    small.sequencer.step()
-    assert small.violations() == []
 
 
 @pytest.mark.parametrize("origin", [ORIGIN, "a", 'log.example/quote"and\\backslash', "log.example/é"])

@@ -1,4 +1,4 @@
-"""One suite for every engine: a test that takes `store` runs once for each of ENGINES."""
+"""One suite for every engine: a test that takes `url`, `store` or `ledger` runs once for each of ENGINES."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from engines import ENGINES, new_url
 
 from ledger.core.index import EMPTY
 from ledger.core.merkle import EMPTY_ROOT
 from ledger.store import Store, log
 
-ENGINES = ("sqlite",)
-
 
 @pytest.fixture(params=ENGINES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    assert request.param == "sqlite"
-    return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    return new_url(request.param, tmp_path)
 
 
 @pytest.fixture

@@ -278,14 +278,15 @@ def test_a_missing_an_empty_and_a_foreign_database_are_refused_with_a_reason(tmp
 
 
 def test_a_role_is_held_by_one_at_a_time(store: Store) -> None:
-    with store.exclusive("sequencer") as held:
-        assert held
-        with store.exclusive("sequencer") as again:
-            assert not again
-        with store.exclusive("publisher") as other:
-            assert other
-    with store.exclusive("sequencer") as held:
-        assert held
+    with store.lead("sequencer") as leadership:
+        assert leadership is not None and store.is_led("sequencer")
+        with store.lead("sequencer") as again:
+            assert again is None
+        with store.lead("publisher") as other:
+            assert other is not None
+    assert not store.is_led("sequencer")
+    with store.lead("sequencer") as leadership:
+        assert leadership is not None
 
 
 def test_an_error_of_the_database_does_not_show_what_was_written(store: Store) -> None:

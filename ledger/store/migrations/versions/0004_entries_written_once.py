@@ -1,0 +1,143 @@
+"""Entries are written once, under their number, and batches say which leaves they are.
+
+Takes about a minute for a million entries; nothing of what older programs wrote is lost, and they refuse the database
+from then on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+from ledger.core.merkle import leaf_hash
+from ledger.store import schema
+from ledger.store.acceptances import Run
+from ledger.store.keys import FETCH, LEAF, short_key
+from ledger.store.labels import bucket_of
+from ledger.store.migrations import reached
+from ledger.store.statements import insert_rows, run
+
+revision = "4"
+down_revision = "3"
+
+STEP = 10_000
+
+
+def upgrade() -> None:
+    db = op.get_bind()
+    op.drop_index("ix_entries_leaf_key", "entries")
+    op.rename_table("entries", "entries_3")
+    made = ("entries", "batches", "recent_labels", "label_buckets", "recent_keys", "keys")
+    schema.metadata.create_all(db, [schema.metadata.tables[name] for name in made])
+    op.add_column("state", sa.Column("last", sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column(
+        "acceptances", sa.Column("registrations", sa.BigInteger, nullable=False, server_default="0")
+    )
+    last = int(run(db, "SELECT COALESCE(MAX(deposit), 0) FROM entries_3").scalar_one())
+    run(db, "UPDATE state SET last = ? WHERE id = 1", (last,))
+    _move_log(db)
+    _move_labels(db)
+    _move_inbox(db)
+    _note_fetches(db, last)
+    for table in ("entries_3", "inbox", "labels"):
+        op.drop_table(table)
+    op.drop_index("ix_envelopes_fetch_key", "envelopes")
+    op.drop_column("envelopes", "fetch_key")
+    reached(4)
+
+
+def _rows(db: sa.Connection, sql: str, first: int) -> Iterator[Any]:
+    """Rows of a SELECT that names its first column ≥ ?, is in its order, and ends in LIMIT ?; a piece at a time."""
+    while True:
+        rows = run(db, sql, (first, STEP)).all()
+        yield from rows
+        if len(rows) < STEP:
+            return
+        first = rows[-1][0] + 1
+
+
+def _move_log(db: sa.Connection) -> None:
+    sql = "SELECT idx, deposit, entry FROM entries_3 WHERE idx >= ? ORDER BY idx LIMIT ?"
+    entries: list[tuple[int, bytes]] = []
+    keys: list[tuple[int, int, int]] = []
+    span: list[int] = []  # start, first, width of the batch being read
+
+    def close(root: bytes | None) -> None:
+        if span or root is not None:
+            batches.append((*(span or (index, 0, 0)), root, 0))
+            span.clear()
+
+    batches: list[tuple[int, int, int, bytes | None, int]] = []
+    for index, number, entry in _rows(db, sql, 0):
+        if number == 0:  # an index root
+            close(bytes(entry))
+            continue
+        if span and number != span[1] + span[2]:
+            close(None)
+        if not span:
+            span[:] = [index, number, 0]
+        span[2] += 1
+        entries.append((number, bytes(entry)))
+        keys.append((LEAF, short_key(leaf_hash(bytes(entry))), number))
+        if len(entries) >= STEP:
+            insert_rows(db, schema.entries, entries)
+            insert_rows(db, schema.keys, sorted(keys))
+            entries, keys = [], []
+    close(None)
+    insert_rows(db, schema.entries, entries)
+    insert_rows(db, schema.keys, sorted(keys))
+    insert_rows(db, schema.batches, batches)
+
+
+def _move_labels(db: sa.Connection) -> None:
+    buckets: list[tuple[int, bytes]] = []
+    after = b""
+    while True:
+        rows = run(
+            db, "SELECT label, idx FROM labels WHERE label > ? ORDER BY label LIMIT ?", (after, STEP)
+        ).all()
+        whole = rows
+        if len(rows) == STEP:  # the last bucket may go on behind what was read
+            cut = bucket_of(bytes(rows[-1][0]))
+            whole = [row for row in rows if bucket_of(bytes(row[0])) != cut]
+        for prefix, several in groupby(whole, lambda row: bucket_of(bytes(row[0]))):
+            buckets.append(
+                (prefix, b"".join(bytes(label) + index.to_bytes(8, "big") for label, index in several))
+            )
+        insert_rows(db, schema.label_buckets, buckets)
+        if len(rows) < STEP:
+            return
+        buckets, after = [], bytes(whole[-1][0])
+
+
+def _move_inbox(db: sa.Connection) -> None:
+    rows = run(db, "SELECT number, label, leaf_hash, entry, registrations FROM inbox ORDER BY number").all()
+    insert_rows(db, schema.entries, [(number, bytes(entry)) for number, _, _, entry, _ in rows])
+    insert_rows(db, schema.recent_labels, [(bytes(label), number) for number, label, _, _, _ in rows])
+    keys = [(LEAF, short_key(bytes(leaf)), number) for number, _, leaf, _, _ in rows]
+    insert_rows(db, schema.recent_keys, sorted(keys))
+    if not rows:
+        return
+    times = run(db, "SELECT first, accepted FROM acceptances ORDER BY first").all()
+    run(db, "DELETE FROM acceptances WHERE first >= ?", (rows[0][0],))
+    runs: list[Run] = []
+    for number, _, _, _, registrations in rows:
+        accepted = next((at for first, at in reversed(times) if first <= number), int(time.time()))
+        if not runs or runs[-1][1:] != (accepted, registrations):
+            runs.append(Run(number, accepted, registrations))
+    insert_rows(db, schema.acceptances, runs)
+
+
+def _note_fetches(db: sa.Connection, last: int) -> None:
+    sql = 'SELECT number, "fetch" FROM envelopes WHERE number >= ? ORDER BY number LIMIT ?'
+    settled: list[tuple[int, int, int]] = []
+    recent: list[tuple[int, int, int]] = []
+    for number, fetch in _rows(db, sql, 0):
+        (settled if number <= last else recent).append((FETCH, short_key(bytes(fetch)), number))
+    insert_rows(db, schema.keys, sorted(settled))
+    insert_rows(db, schema.recent_keys, sorted(recent))

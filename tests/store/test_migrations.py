@@ -1,0 +1,152 @@
+"""A database of any earlier release is taken over as it is, and becomes what a new one is."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from engines import ENGINES, new_url
+
+import ledger.store.migrations
+from ledger.store import Store, StoreUnusable, acceptances, postgres, schema, sqlite
+from ledger.store.engine import parse_url, run
+
+HERE = Path(__file__).parent
+FIRST = (
+    "INSERT INTO state VALUES (1, 1, 7, ?, 3, ?, 2, 7)",
+    "INSERT INTO deposits VALUES (1, 9)",
+    "INSERT INTO publication VALUES (1, 0, ?, 0, ?, 0)",
+    "INSERT INTO entries VALUES (0, 5, 1, ?)",
+)
+# What the second release made of a database of the first.
+SECOND = (
+    "CREATE TABLE acceptances (first BIGINT NOT NULL PRIMARY KEY, accepted BIGINT NOT NULL)",
+    """CREATE TABLE witnesses (vkey TEXT NOT NULL PRIMARY KEY, confirmed BIGINT NOT NULL, cosigned BIGINT NOT NULL,
+    standing TEXT NOT NULL, since BIGINT NOT NULL, why TEXT NOT NULL)""",
+    "INSERT INTO acceptances VALUES (0, 1234)",
+    "UPDATE state SET schema_version = 2",
+)
+
+
+def make(engine: str, folder: Path, version: int) -> str:
+    """A database as release `version` left it; its URL."""
+    url = new_url(engine, folder)
+    parsed = parse_url(url)
+    db_engine = sqlite.make_engine(parsed) if engine == "sqlite" else postgres.make_engine(parsed)
+    store = Store(db_engine)
+    lines = (HERE / f"schema1-{engine}.sql").read_text().splitlines()[1:]
+    second = [sql.replace("BIGINT NOT NULL PRIMARY", "INTEGER NOT NULL PRIMARY") for sql in SECOND]
+    with store.write() as db:
+        for sql in lines:
+            run(db, sql)
+        for sql in FIRST:
+            run(db, sql, [b"r" * 32] * sql.count("?"))
+        if version == 2:
+            for sql in SECOND if engine == "postgresql" else second:
+                run(db, sql)
+    store.close()
+    return url
+
+
+def layout(store: Store) -> dict[str, Any]:
+    """Columns with type and nullability, keys and indexes, by table, as the database itself states them."""
+    look = sqlalchemy.inspect(store.engine)
+    return {
+        table: (
+            {(c["name"], str(c["type"]), c["nullable"]) for c in look.get_columns(table)},
+            look.get_pk_constraint(table)["constrained_columns"],
+            {tuple(index["column_names"]) for index in look.get_indexes(table)},
+            {tuple(unique["column_names"]) for unique in look.get_unique_constraints(table)},
+        )
+        for table in look.get_table_names()
+    }
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_older_database_becomes_another_than_a_new_one(engine: str, version: int, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    new = Store.open(new_url(engine, tmp_path / "new"), create=True)
+    old = Store.open(make(engine, tmp_path, version))
+    assert layout(old) == layout(new)
+    for store in (old, new):
+        with store.engine.connect() as db:
+            options = {
+                "compare_type": engine == "postgresql"
+            }  # SQLite has one integer, whatever it is called
+            assert compare_metadata(MigrationContext.configure(db, opts=options), schema.metadata) == []
+            assert run(db, "SELECT version_num FROM alembic_version").scalar_one() == str(
+                schema.SCHEMA_VERSION
+            )
+        store.close()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_an_older_database_held_is_lost(engine: str, version: int, tmp_path: Path) -> None:
+    url = make(engine, tmp_path, version)
+    for _ in range(2):
+        store = Store.open(url)
+        with store.read() as db:
+            state = run(db, "SELECT * FROM state").one()
+            assert tuple(state[:3]) == (1, schema.SCHEMA_VERSION, 7)
+            assert run(db, "SELECT entry FROM entries").scalar_one() == b"r" * 32
+            (time,) = acceptances.times_of(db, [5]).values()
+            assert (time == 1234) is (version == 2) and time > 0
+        store.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_that_open_an_older_database_at_once_are_in_each_others_way(engine: str, tmp_path: Path) -> None:
+    url = make(engine, tmp_path, 1)
+    failed: list[BaseException] = []
+
+    def opened() -> None:
+        try:
+            Store.open(url).close()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=opened) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    store = Store.open(url)
+    with store.read() as db:
+        assert run(db, "SELECT COUNT(*) FROM acceptances").scalar_one() == 1
+    store.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_newer_database_is_used(engine: str, tmp_path: Path) -> None:
+    url = make(engine, tmp_path, 2)
+    store = Store.open(url)
+    with store.write() as db:
+        run(db, "UPDATE state SET schema_version = ?", (schema.SCHEMA_VERSION + 1,))
+    store.close()
+    with pytest.raises(StoreUnusable, match=f"schema {schema.SCHEMA_VERSION + 1}.*install a newer"):
+        Store.open(url)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_log_is_begun_where_something_else_is_kept(engine: str, tmp_path: Path) -> None:
+    url = make(engine, tmp_path, 2)
+    with pytest.raises(StoreUnusable, match="in use by something else"):
+        Store.open(url, create=True)
+    Store.open(url).close()
+    with pytest.raises(StoreUnusable, match="holds a log already"):
+        Store.open(url, create=True)
+
+
+def test_revisions_leave_a_gap_or_end_elsewhere() -> None:
+    scripts = ScriptDirectory(str(Path(ledger.store.migrations.__file__).parent))
+    found = [revision.revision for revision in scripts.walk_revisions()]
+    assert found == [str(version) for version in range(schema.SCHEMA_VERSION, 0, -1)]
