@@ -12,7 +12,7 @@ from nacl.bindings import crypto_core_ed25519_add
 
 from ledger.core.keys import Ed25519PrivateKey, verify_ed25519
 from ledger.edgesignatures import ORDER, edge_cases, small_points
-from ledger.vectors import Bulk, Job, OneByOne, choose
+from ledger.vectors import Bulk, EightAtATime, Job, OneByOne, choose
 
 AVAILABLE: list[Bulk] = list({bulk.name: bulk for bulk in (OneByOne(), choose("auto").bulk)}.values())
 """Everything this machine can do: without the library or its processor, one at a time."""
@@ -149,6 +149,13 @@ def test_a_wrong_length_is_taken_or_breaks_its_neighbours(bulk: Bulk) -> None:
     expected = [1, 1, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
     assert list(bulk.verify([*good[:3], *wrong, *good[3:]])) == expected
     assert list(bulk.verify(wrong)) == [0] * 5
+
+
+def test_a_library_that_does_not_sign_leaves_something_unsigned() -> None:
+    refusing = EightAtATime.__new__(EightAtATime)
+    refusing._sign8 = lambda *_pointers: 0x11111111
+    rows = bytes(range(240))
+    assert refusing.sign_rows(KEYS[0], rows, 24) == OneByOne().sign_rows(KEYS[0], rows, 24)
 
 
 @every

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from ledger import vectors
-from ledger.core.keys import Ed25519PrivateKey
+from ledger.core.keys import SigningKey
 from ledger.edgesignatures import edge_cases
 from ledger.vectors import LIBRARY, EightAtATime, Job, OneByOne, VectorsUnusable, choose, installed
 
@@ -34,7 +34,7 @@ class Otherwise(OneByOne):
 
 
 class SignsOtherwise(OneByOne):
-    def sign_rows(self, key: Ed25519PrivateKey, rows: bytes, width: int) -> list[bytes]:
+    def sign_rows(self, key: SigningKey, rows: bytes, width: int) -> list[bytes]:
         return [*super().sign_rows(key, rows, width)[:-1], bytes(64)]
 
 
