@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.raw import Raw, cores_given, measure_raw
+from ledger.vectors import choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Report:
             "raw": [
                 {"pynacl": round(raw.pynacl), "cryptography": round(raw.cryptography)} for raw in self.raws
             ],
+            "signatures": choose("auto").bulk.name,
             "figures": [{**asdict(figure), "reached": figure.reached} for figure in self.figures],
         }
 
@@ -71,6 +73,7 @@ class Report:
         console.print(
             f"raw: {min(rates):,.0f} to {max(rates):,.0f} Ed25519 verifications a second on {cores_given()} cores"
         )
+        console.print(f"the ledger checks and makes signatures {choose('auto').bulk.name}")
         table = Table("figure", "value", "of raw", "to reach", "")
         for figure in self.figures:
             sign = "≥" if figure.at_least else "≤"

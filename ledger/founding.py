@@ -50,6 +50,7 @@ listen = {ledger}
 public_url = {public_url}
 inbox_limit = 200000
 wait_s = 30
+vectors = "auto"
 
 [sequencer]
 interval_ms = 250

@@ -26,6 +26,7 @@ from ledger.sequencer.run import run_sequencer
 from ledger.settings import Listen, Settings, SettingsRefused, read_settings
 from ledger.slowclients import bounded_protocol
 from ledger.store import Store, StoreBusy, StoreUnusable, log
+from ledger.vectors import VectorsUnusable
 
 app = typer.Typer(no_args_is_help=True, help="The ledger's own processes.")
 Home = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that glassbook init made.")]
@@ -52,7 +53,12 @@ def serve(
     bound = _listen(settings.ledger_listen)
     configure_logs()
     sys.setswitchinterval(SWITCH_S)
-    serving = create_app(settings, store, key=key)
+    try:
+        serving = create_app(settings, store, key=key)
+    except VectorsUnusable as error:
+        bound.close()
+        store.close()
+        raise _stop(f"{error}; look at [ledger] vectors in the settings") from None
     settle_memory()
     config = uvicorn.Config(
         serving,

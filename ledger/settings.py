@@ -9,6 +9,7 @@
     public_url = "http://127.0.0.1:8102"         # where the published log and its index proofs are read
     inbox_limit = 200000                         # entries waiting; beyond it the ledger answers 503
     wait_s = 30                                  # the longest that ?wait=published waits
+    vectors = "auto"                             # Ed25519 eight at a time, if installed; or "off", or the library
 
     [sequencer]
     interval_ms = 250                            # the least time between two batches
@@ -61,6 +62,7 @@ class Settings:
     public_url: str
     inbox_limit: int
     wait_s: int
+    vectors: str
     interval_ms: int
     batch: int
     publisher_listen: Listen
@@ -114,6 +116,7 @@ def parse_settings(data: bytes, home: Path) -> Settings:
         public_url=ledger.url("public_url", "http://127.0.0.1:8102"),
         inbox_limit=ledger.number("inbox_limit", 200_000, 1, 10_000_000),
         wait_s=ledger.number("wait_s", 30, 1, 600),
+        vectors=ledger.vectors(),
         interval_ms=sequencer.number("interval_ms", 250, 0, 60_000),
         batch=sequencer.number("batch", 10_000, 1, 100_000),
         publisher_listen=publisher.listen("127.0.0.1:8102"),
@@ -175,6 +178,12 @@ class _Members:
         if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
             raise self.refuse("listen", 'must be "HOST:PORT", for instance "127.0.0.1:8101"')
         return Listen(host.removeprefix("[").removesuffix("]"), int(port))
+
+    def vectors(self) -> str:
+        value = self.text("vectors", "auto")
+        if value not in ("auto", "off") and not Path(value).is_absolute():
+            raise self.refuse("vectors", 'must be "auto", "off", or the absolute path of libcrypto_mb.so')
+        return value
 
     def done(self) -> None:
         for name in self.values:

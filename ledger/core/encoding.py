@@ -122,6 +122,11 @@ def b64url_encode(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=").decode("ascii")
 
 
+def b64url_blocks(data: bytes) -> bytes:
+    """The same of whole blocks of three bytes, in ASCII: four characters each, and no padding comes into it."""
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL)
+
+
 def b64url_decode(text: str, where: str) -> bytes:
     """The bytes of canonical RFC 4648 §5 base64url without padding."""
     raw = _ascii(text, where)

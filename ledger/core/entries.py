@@ -172,10 +172,15 @@ def entry_hash(raw: bytes) -> bytes:
 def signed_message(origin: str, raw: bytes) -> bytes:
     """What the source signs of the record or coverage `raw`: prefix, lp(origin), raw without signature."""
     if raw[1] == RECORD:
-        return _signed_prefix(b"glassbook/v1/record\n", origin) + raw[:_RECORD_SIGNED]
+        return record_message_prefix(origin) + raw[:_RECORD_SIGNED]
     if raw[1] == COVERAGE:
         return _signed_prefix(b"glassbook/v1/coverage\n", origin) + raw[:_COVERAGE_SIGNED]
     raise Malformed("entry", "only records and coverages are signed by a source")
+
+
+def record_message_prefix(origin: str) -> bytes:
+    """What stands before a record's own first 82 bytes in what its source signs."""
+    return _signed_prefix(b"glassbook/v1/record\n", origin)
 
 
 @lru_cache(maxsize=64)

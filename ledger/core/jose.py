@@ -189,11 +189,16 @@ class Jws:
 
 def sign_jws(payload: dict[str, Any] | bytes, typ: str, key: SigningKey) -> str:
     """Compact JWS; a payload given as bytes is signed as it is."""
+    text = signing_input(payload, typ, key.public)
+    return f"{text}.{b64url_encode(key.sign(text.encode('ascii')))}"
+
+
+def signing_input(payload: dict[str, Any] | bytes, typ: str, public: bytes) -> str:
+    """What the key with this public half (32 bytes) signs in a JWS: header and payload (RFC 7515 §5.1)."""
     if isinstance(payload, dict):
         text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         payload = text.encode("utf-8")
-    signing_input = f"{_header(typ, key.public)}.{b64url_encode(payload)}"
-    return f"{signing_input}.{b64url_encode(key.sign(signing_input.encode('ascii')))}"
+    return f"{_header(typ, public)}.{b64url_encode(payload)}"
 
 
 @lru_cache(maxsize=256)

@@ -29,6 +29,7 @@ from ledger.service.problems import Refusal, RequestRefused, busy
 from ledger.service.signatures import Signatures, ToPromise
 from ledger.store import Connection, Store, StoreBusy, acceptances, inbox, labels, log, publication
 from ledger.store.acceptances import Run
+from ledger.vectors import Choice
 
 CHECKERS = max(2, min(8, os.cpu_count() or 1))
 
@@ -96,12 +97,12 @@ class _Group:
 class Acceptance:
     """Takes submissions for one log; one instance a process."""
 
-    def __init__(self, store: Store, origin: str, inbox_limit: int) -> None:
+    def __init__(self, store: Store, origin: str, inbox_limit: int, vectors: str = "off") -> None:
         self._store = store
         self._inbox_limit = inbox_limit
         self._view = View(origin, Register(origin), 0)
         self._checkers = ThreadPoolExecutor(CHECKERS, "check")
-        self._signatures = Signatures()
+        self._signatures = Signatures(vectors)
         self._writer = ThreadPoolExecutor(1, "write")
         self._waiting: list[tuple[Checked, int, asyncio.Future[list[Outcome] | None]]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -111,6 +112,11 @@ class Acceptance:
         self._checkers.shutdown()
         self._writer.shutdown()
         self._signatures.close()
+
+    @property
+    def choice(self) -> Choice:
+        """What checks and makes signatures."""
+        return self._signatures.choice
 
     def refresh(self) -> None:
         """Read registry entries that were accepted since, by this process or another."""
@@ -141,7 +147,7 @@ class Acceptance:
         loop = asyncio.get_running_loop()
         while True:
             checked = await loop.run_in_executor(
-                self._checkers, check_submissions, self._view, submissions, now, self._signatures.verify
+                self._checkers, check_submissions, self._view, submissions, now, self._signatures
             )
             if not checked.candidates:
                 # Nothing to write, so no transaction will notice a register that another process added to.

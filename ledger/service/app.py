@@ -60,10 +60,11 @@ def create_app(
     """The ledger's application over an open store.
 
     `key` is the charter's `ledger` key, which signs promises (docs/formats.md §6); without it nothing is accepted.
-    `publisher`: another way to reach `public_url`.
+    `publisher`: another way to reach `public_url`.  Raises VectorsUnusable when `[ledger] vectors` names a library that
+    cannot be used.
     """
     intake, metrics = Intake(), Metrics()
-    acceptance = Acceptance(store, settings.origin, settings.inbox_limit)
+    acceptance = Acceptance(store, settings.origin, settings.inbox_limit, settings.vectors)
     client = httpx.AsyncClient(base_url=settings.public_url, timeout=TIMEOUT_S, transport=publisher)
     receipts = Receipts(store, settings.origin, client)
     entries = PublicEntries(store, client)
@@ -72,7 +73,10 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(acceptance.refresh)
-        _log.info("serving", origin=settings.origin)
+        choice = acceptance.choice
+        if choice.why:
+            _log.warning("vector library not used", why=choice.why)
+        _log.info("serving", origin=settings.origin, signatures=choice.bulk.name, library=choice.path)
         yield
         await client.aclose()
         await asyncio.to_thread(acceptance.close)

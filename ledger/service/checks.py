@@ -10,10 +10,10 @@ label is free, and whether a coverage counts right, only the store can say: see 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ledger.core.entries import (
     RECORD,
@@ -28,6 +28,7 @@ from ledger.core.entries import (
     decode_entry,
     entry_hash,
     record_label_prefix,
+    record_message_prefix,
     registry_index_label,
     signed_message,
 )
@@ -37,7 +38,7 @@ from ledger.core.registry import Register
 from ledger.core.statements import parse_source
 from ledger.service.body import Submission
 from ledger.service.problems import TITLES, Refusal
-from ledger.service.signatures import Job, verify_here
+from ledger.vectors import Job
 
 ENVELOPE_VERSION = 0x01
 ENVELOPE_FRAME = 1 + 12 + 16  # version, nonce, tag of AES-256-GCM (formats §4)
@@ -93,16 +94,24 @@ class _Head(NamedTuple):
     refusal: Refusal | None
 
 
+class Verifier(Protocol):
+    """Checks many signatures at once: `Signatures`, or `HERE`."""
+
+    def verify(self, jobs: Sequence[Job]) -> Sequence[bool | int]:
+        """A true value for each job whose signature is good."""
+
+    def verify_records(self, key: bytes, prefix: bytes, entries: Sequence[bytes]) -> Sequence[int]:
+        """1 for each record that this key has signed, `prefix` standing before what it signs; 0 for each other."""
+
+
 def check_submissions(
-    view: View,
-    submissions: Sequence[Submission | Refusal],
-    now: int,
-    verify: Callable[[Sequence[Job]], Sequence[bool | int]] = verify_here,
+    view: View, submissions: Sequence[Submission | Refusal], now: int, verifier: Verifier
 ) -> Checked:
     """Check all of them, each against the register with the registry entries before it; `now` in Unix seconds."""
     checked = Checked(view, view, {}, [], len(submissions))
-    signed: list[tuple[Candidate, bytes]] = []  # with the key; b"" when the signature is checked already
     heads: dict[bytes, _Head] = {}
+    records: dict[bytes, list[Candidate]] = {}  # by the key that must have signed them
+    others: list[tuple[Candidate, bytes]] = []
     for place, submission in enumerate(submissions):
         if isinstance(submission, Refusal):
             checked.refusals[place] = submission
@@ -110,29 +119,54 @@ def check_submissions(
         try:
             raw = submission[0]
             if raw[:2] == _RECORD_HEAD and len(raw) == RECORD_BYTES:
-                signed.append(_check_record(checked.after, heads, place, submission, now))
+                candidate, key = _check_record(checked.after, heads, place, submission, now)
+                signed = records.get(key)
+                if signed is not None:
+                    signed.append(candidate)
+                elif key:  # without one the record may only be one that is there already
+                    records[key] = [candidate]
             else:
-                before = checked.after
-                signed.append(_check(checked, place, submission, now))
-                if checked.after is not before:
+                candidate, key = _check(checked, place, submission, now)
+                if key:  # a registry entry's is the registrar's, and is checked
+                    others.append((candidate, key))
+                else:
                     heads.clear()
         except _Refused as refused:
             checked.refusals[place] = refused.refusal
+            continue
         except GlassbookError as error:
             checked.refusals[place] = _refusal(error)
-    origin = view.origin
-    jobs = [
-        (key, candidate.raw[-64:], signed_message(origin, candidate.raw)) for candidate, key in signed if key
-    ]
-    good = iter(verify(jobs))
-    for candidate, key in signed:
-        if not key or next(good):
-            checked.candidates.append(candidate)
-        else:
-            checked.refusals[candidate.place] = Refusal(
-                "bad-signature", "entry: not signed by the source's key"
-            )
+            continue
+        checked.candidates.append(candidate)
+    bad = _badly_signed(view.origin, verifier, records, others)
+    if bad:
+        checked.candidates = [candidate for candidate in checked.candidates if candidate.place not in bad]
+        for place in bad:
+            checked.refusals[place] = Refusal("bad-signature", "entry: not signed by the source's key")
     return checked
+
+
+def _badly_signed(
+    origin: str,
+    verifier: Verifier,
+    records: Mapping[bytes, Sequence[Candidate]],
+    others: Sequence[tuple[Candidate, bytes]],
+) -> set[int]:
+    """The places of those whose signature is not by the key that must have signed them."""
+    bad: set[int] = set()
+    for key, signed in records.items():
+        good = verifier.verify_records(
+            key, record_message_prefix(origin), [candidate.raw for candidate in signed]
+        )
+        if not all(good):
+            bad.update(candidate.place for candidate, one in zip(signed, good, strict=True) if not one)
+    if others:
+        jobs = [
+            (key, candidate.raw[-64:], signed_message(origin, candidate.raw)) for candidate, key in others
+        ]
+        good = verifier.verify(jobs)
+        bad.update(candidate.place for (candidate, _), one in zip(others, good, strict=True) if not one)
+    return bad
 
 
 class _Refused(Exception):

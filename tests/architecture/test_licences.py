@@ -45,5 +45,9 @@ def test_a_package_comes_along_under_another_licence(name: str) -> None:
     assert "GPL" not in said or name in EXCEPTIONS
 
 
+def test_the_vector_library_or_the_runtime_it_names_is_shipped() -> None:
+    assert not {"ipp-crypto", "intel-cmplr-lib-rt", "intel-cmplr-lic-rt"} & set(shipped())
+
+
 def test_the_list_of_what_is_shipped_is_empty() -> None:
     assert {"cryptography", "pynacl", "httpx", "fastapi", "sqlalchemy"} <= set(shipped())

@@ -6,22 +6,33 @@ import json
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from fhirevents import r4
-from logfactory import NOW, seed
+from logfactory import NOW, LogFactory, seed
 from smalldepartment import TODAY, SmallDepartment
 from typer.testing import CliRunner
 
+from ledger.core.errors import GlassbookError
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.merkle import leaf_hash
 from ledger.core.promise import Promise, parse_promise, sign_promise
+from ledger.core.statements import parse_charter
 from ledger.department.cli import app
+from ledger.department.handin import Answer
 from ledger.department.outbox import Counts, Outbox
 from ledger.department.outboxschema import VERSION
-from ledger.department.promises import count_bad, export, in_words, standing
-from ledger.department.promisetable import keep_promise, kept_promises
+from ledger.department.promises import (
+    MANY,
+    check_promise,
+    check_promises,
+    count_bad,
+    export,
+    in_words,
+    standing,
+)
+from ledger.department.promisetable import KeptPromise, keep_promise, kept_promises
 from ledger.department.sending import Sender
 from ledger.department.settings import CannotGoOn
 
@@ -274,3 +285,37 @@ def test_status_and_promises_say_what_is_overdue(
     assert told.exit_code == 0
     assert "glassbook-verify promise" in told.output
     assert sorted(path.suffix for path in (tmp_path / "evidence").iterdir()) == [".entry", ".promise"]
+
+
+class Handed(NamedTuple):
+    """An entry that was handed in."""
+
+    entry: bytes
+
+    @property
+    def leaf_hash(self) -> bytes:
+        return leaf_hash(self.entry)
+
+
+def test_bad_promises_among_many_are_told_otherwise_than_each_by_itself() -> None:
+    log = LogFactory()
+    charter = parse_charter(log.entries[0], log.origin)
+    records = [Handed(bytes([number])) for number in range(MANY + 36)]
+    answers = []
+    for number, record in enumerate(records):
+        made = sign_promise(Promise(log.origin, record.leaf_hash, NOW), log.ledger_key)
+        if number == 50:
+            made = sign_promise(Promise(log.origin, record.leaf_hash, NOW + 301), log.ledger_key)
+        if number == 60:
+            made = made[:-2] + b"AA"
+        answers.append(Answer(True, promise=None if number == 70 else made, due=number != 80))
+    arrived = check_promises(zip(records, answers, strict=True), charter, NOW)
+    expected: list[KeptPromise] = []
+    why = ""
+    for record, answer in zip(records, answers, strict=True):
+        try:
+            expected.append(check_promise(answer.promise or b"", record, charter, NOW))
+        except GlassbookError as error:
+            why = error.what if answer.promise else "is missing"
+    assert (arrived.good, arrived.bad, arrived.why) == (expected, 3, why)
+    assert len(expected) == 97

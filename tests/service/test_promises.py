@@ -30,7 +30,7 @@ from smallledger import (
 
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.merkle import leaf_hash
-from ledger.core.promise import Promise, PromiseSigner, parse_promise, sign_promise
+from ledger.core.promise import Promise, parse_promise, sign_promise
 from ledger.keyfiles import LEDGER, write_key
 from ledger.service.acceptance import Accepted, Duplicate
 from ledger.service.app import create_app
@@ -180,12 +180,36 @@ def test_serve_refuses_a_key_that_is_not_the_charters(tmp_path: Path) -> None:
     assert (ran.returncode, "--passphrase-file" in ran.stderr) == (3, True)
 
 
-@pytest.mark.parametrize("origin", [ORIGIN, "a", 'log.example/quote"and\\backslash', "log.example/é"])
+@pytest.mark.parametrize(
+    "origin", [ORIGIN, "a", 'log.example/quote"and\\backslash', "log.example/é", "log.example/" + "A" * 50]
+)
 def test_many_promises_are_what_one_is_byte_for_byte(origin: str) -> None:
-    signer = PromiseSigner(origin, LEDGER_KEY)
-    for accepted in (0, 9, 1_782_997_000, 2**53 - 1):
-        for leaf in (bytes(32), leaf_hash(CHARTER), b"\xff" * 32):
-            assert signer.sign(leaf, accepted) == sign_promise(Promise(origin, leaf, accepted), LEDGER_KEY)
+    signatures = Signatures()
+    leaves = [bytes(32), leaf_hash(CHARTER), b"\xff" * 32]
+    times = [0, 9, 1_782_997_000, 1_782_997_001, 2**53 - 1]
+    few = [(leaf, accepted) for accepted in times for leaf in leaves]
+    for asked in ([], few[:1], few, few * 5, [(leaf_hash(bytes([n])), NOW) for n in range(FEW)]):
+        expected = [sign_promise(Promise(origin, *one), LEDGER_KEY) for one in asked]
+        assert signatures.promise(origin, LEDGER_KEY, asked) == expected
+    assert len(signatures._children) == 1
+    signatures.close()
+
+
+class InToken:
+    """A key that only signs."""
+
+    public = LEDGER_KEY.public
+
+    def sign(self, message: bytes) -> bytes:
+        return LEDGER_KEY.sign(message)
+
+
+def test_a_key_in_a_token_is_asked_of_a_child() -> None:
+    signatures = Signatures()
+    asked = [(leaf_hash(bytes([n])), NOW + n % 3) for n in range(FEW)]
+    expected = [sign_promise(Promise(ORIGIN, *one), LEDGER_KEY) for one in asked]
+    assert signatures.promise(ORIGIN, InToken(), asked) == expected
+    assert not signatures._children
 
 
 def test_a_killed_process_costs_time_and_no_promise() -> None:

@@ -12,17 +12,89 @@ from collections.abc import Iterator
 
 import pytest
 
+from ledger.core.encoding import lp
+from ledger.core.entries import sign_record, signed_message
+from ledger.core.errors import Malformed
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.service.signatures import FEW, Job, Signatures, answer_stream, verify_here
+from ledger.vectors import Choice, OneByOne
 
 KEY = Ed25519PrivateKey.from_seed(b"\x01" * 32)
 
 
-@pytest.fixture
-def signatures() -> Iterator[Signatures]:
-    signatures = Signatures()
+ORIGIN = "log.example/numbers"
+PREFIX = b"glassbook/v1/record\n" + lp(ORIGIN.encode())
+
+
+@pytest.fixture(params=["auto", "off"])
+def signatures(request: pytest.FixtureRequest) -> Iterator[Signatures]:
+    signatures = Signatures(request.param)
     yield signatures
     signatures.close()
+
+
+def records(count: int, bad: set[int]) -> list[bytes]:
+    """Records that KEY signs; those numbered in `bad` are altered afterwards."""
+    made = []
+    for number in range(count):
+        entry = sign_record(
+            ORIGIN,
+            KEY,
+            source=1,
+            day=20_000 + number,
+            seal=0,
+            activity=1,
+            label=bytes([number % 256]) * 32,
+            commitment=bytes(32),
+        )
+        made.append(bytes([*entry[:81], entry[81] ^ 1, *entry[82:]]) if number in bad else entry)
+    return made
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, FEW - 1, FEW, 3 * FEW + 1])
+def test_a_record_is_judged_otherwise_than_its_signature_alone(signatures: Signatures, count: int) -> None:
+    bad = {0, 7, count - 1} & set(range(count))
+    entries = records(count, bad)
+    found = signatures.verify_records(KEY.public, PREFIX, entries)
+    assert list(found) == [int(number not in bad) for number in range(count)]
+    assert list(found) == verify_here(
+        [(KEY.public, entry[-64:], signed_message(ORIGIN, entry)) for entry in entries]
+    )
+    assert not any(signatures.verify_records(bytes(32), PREFIX, entries))
+    assert not any(signatures.verify_records(KEY.public, PREFIX + b"x", entries))
+
+
+@pytest.mark.parametrize("count", [3, FEW])
+def test_records_of_another_length_shift_the_others(signatures: Signatures, count: int) -> None:
+    entries = records(count, set())
+    entries[1], entries[2] = entries[1] + entries[2][:1], entries[2][1:]
+    with pytest.raises(Malformed, match="another length"):
+        signatures.verify_records(KEY.public, PREFIX, entries)
+
+
+def test_a_key_of_another_length_is_padded(signatures: Signatures) -> None:
+    for key in (b"", KEY.public[:31], KEY.public + b"\0"):
+        assert not any(signatures.verify_records(key, PREFIX, records(FEW, set())))
+
+
+def test_a_process_that_cannot_load_the_library_answers_nothing_or_otherwise() -> None:
+    signatures = Signatures("off")
+    signatures.choice = Choice(signatures.choice.bulk, "/nowhere/libcrypto_mb.so")
+    found = signatures.verify_records(KEY.public, PREFIX, records(FEW, {3}))
+    assert list(found) == [int(number != 3) for number in range(FEW)]
+    assert signatures._children[0].poll() is None
+    signatures.close()
+
+
+def test_a_killed_process_costs_time_and_no_record(signatures: Signatures) -> None:
+    entries, expected = records(FEW, {3}), [int(number != 3) for number in range(FEW)]
+    for _ in range(2):
+        assert list(signatures.verify_records(KEY.public, PREFIX, entries)) == expected
+        signatures._children[-1].kill()
+        signatures._children[-1].wait()
+    assert list(signatures.verify_records(KEY.public, PREFIX, entries)) == expected
+    assert list(signatures.verify_records(KEY.public, PREFIX, entries)) == expected
+    assert len(signatures._children) == 2
 
 
 def jobs(count: int, bad: set[int]) -> list[Job]:
@@ -83,4 +155,4 @@ def _runs(pid: int) -> bool:
 
 def test_half_a_request_ends_the_conversation() -> None:
     for cut in (b"", b"\x00\x00", b"\x00\x00\x00"):
-        assert not answer_stream(io.BytesIO(cut), io.BytesIO())
+        assert not answer_stream(io.BytesIO(cut), io.BytesIO(), OneByOne())
