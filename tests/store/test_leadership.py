@@ -72,7 +72,7 @@ def url(tmp_path: Path) -> str:
     url = new_url("postgresql", tmp_path)
     store = Store.open(url, create=True)
     with store.write() as db:
-        log.begin_log(db, log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0))
+        log.begin_log(db, log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0, 0))
     store.close()
     return url
 

@@ -32,7 +32,7 @@ from ledger.store.engine import run
 def begun(url: str) -> Store:
     store = Store.open(url, create=True)
     with store.write() as db:
-        log.begin_log(db, log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0))
+        log.begin_log(db, log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0, 0))
     return store
 
 
@@ -130,9 +130,9 @@ def test_a_lock_that_is_held_for_long_is_waited_for_for_ever(
         postgres, "_BOUNDED", postgres._BOUNDED.replace("lock_timeout = 5000", "lock_timeout = 100")
     )
     with store.write() as db:
-        inbox.take_numbers(db, 1)
+        inbox.next_number(db)
         with pytest.raises(StoreBusy, match="locked"), store.write() as other:
-            inbox.take_numbers(other, 1)
+            inbox.next_number(other)
 
 
 def test_a_transaction_that_stands_still_keeps_its_locks(
@@ -142,13 +142,13 @@ def test_a_transaction_that_stands_still_keeps_its_locks(
         postgres, "_BOUNDED", postgres._BOUNDED.replace("session_timeout = 5000", "session_timeout = 100")
     )
     with pytest.raises(StoreBusy), store.write() as db:
-        inbox.take_numbers(db, 1)
+        inbox.next_number(db)
         time.sleep(0.5)
         with store.write() as other:
-            assert inbox.take_numbers(other, 1) == 1
+            assert inbox.next_number(other) == 1
         run(db, "SELECT 1")
     with store.write() as db:
-        assert inbox.take_numbers(db, 1) == 2
+        assert inbox.next_number(db) == 1
 
 
 def test_a_setting_outlives_its_transaction(store: Store) -> None:
