@@ -276,6 +276,8 @@ def _why(error: BaseError) -> str:
     kind = _KIND.search(text)
     if kind:
         return "does not answer in time" if kind[1] == "Timeout" else "cannot be reached"
+    if "HTTP error" in text:
+        return "ends a connection without an answer"
     return f"a request failed ({type(error).__name__})"
 
 
