@@ -55,13 +55,6 @@ def checks(place: Place) -> Iterator[Finding]:
         store.close()
     yield _about_signed(settings, size, row)
     try:
-        policy, _ = PolicyFile(settings.policy, *log_vkeys(charter)).read()
-    except (PolicyRefused, FileRefused, OSError) as error:
-        yield mend("policy.txt", str(error), "without a policy nothing is published")
-        return
-    yield from about_policy(policy)
-    opened = None
-    try:
         files = open_public_files(settings.public)
     except PlaceRefused as error:
         yield mend("bucket", str(error), "the publisher does not start without it")
@@ -69,6 +62,13 @@ def checks(place: Place) -> Iterator[Finding]:
     bucket = isinstance(settings.public, PublicBucket)
     if bucket:
         yield _about_bucket(files)
+    try:
+        policy, _ = PolicyFile(settings.policy, *log_vkeys(charter)).read()
+    except (PolicyRefused, FileRefused, OSError) as error:
+        yield mend("policy.txt", str(error), "without a policy nothing is published")
+        return
+    yield from about_policy(policy)
+    opened = None
     if row.published_size:
         found, opened = _about_public(files, policy, row, place.now)
         yield found

@@ -222,7 +222,9 @@ class SilentServer(_Server):
     def __init__(self) -> None:
         super().__init__()
         self._port = free_ports(1)[0]
-        (self.folder / "data" / "ready").mkdir(parents=True)
+        # It remembers for minutes which there are.
+        for name in ("ready", *(f"bucket-{number}" for number in range(1, 10))):
+            (self.folder / "data" / name).mkdir(parents=True)
 
     def _command(self) -> list[str]:
         return [
@@ -231,4 +233,4 @@ class SilentServer(_Server):
         ]  # fmt: skip
 
     def _make(self, name: str) -> None:
-        (self.folder / "data" / name).mkdir()
+        assert (self.folder / "data" / name).is_dir(), "make more of them before it starts"
