@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,10 @@ def test_where_requests_go_is_not_taken_from_the_environment(
     assert "elsewhere" not in repr(
         {name: value for name, value in config.items() if name == "endpoint_url_s3"}
     )
+
+
+def test_the_settings_in_the_manual_are_settings() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    lines = manual.partition('    public = "s3://')[2].partition("\n\nThe file of")[0]
+    found = bucket_of(textwrap.dedent(f'    public = "s3://{lines}'))
+    assert found.url == "s3://our-logs/access/2026" and found.endpoint == "https://s3.example.gov"
