@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import signal
 import socket
@@ -38,40 +39,38 @@ GRPC = 10_000
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens at, each with the one 10,000 above it free as well."""
-    held: list[socket.socket] = []
+    """Ports nobody listens at, each with the one 10,000 above it free as well.
+
+    Both below those that the system gives to connections: after kill() they must still be free.
+    """
     found: list[int] = []
-    try:
-        while len(found) < count:
-            pair = [socket.create_server(("127.0.0.1", 0))]
-            held += pair
-            port = pair[0].getsockname()[1]
-            if port + GRPC > 65_535:
-                continue
-            try:
-                held.append(socket.create_server(("127.0.0.1", port + GRPC)))
-            except OSError:
-                continue
+    while len(found) < count:
+        port = random.randrange(10_240, 22_000)
+        try:
+            for at in (port, port + GRPC):
+                socket.create_server(("127.0.0.1", at)).close()
+        except OSError:
+            continue
+        if port not in found:
             found.append(port)
-    finally:
-        for one in held:
-            one.close()
     return found
 
 
 class _Server:
     """A program that serves S3 at `endpoint` with the key KEY_ID and SECRET, from a folder of its own."""
 
+    PORTS = 1
+
     def __init__(self) -> None:
         # Short: a socket's path may have 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="s3-"))
-        self._port = 0
+        self._ports = free_ports(self.PORTS)
         self._buckets = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self._ports[0]}"
 
     @property
     def pid(self) -> int:
@@ -80,6 +79,16 @@ class _Server:
 
     def _command(self) -> list[str]:
         raise NotImplementedError
+
+    def start(self) -> None:
+        """Start it for the first time: elsewhere if somebody took a port just now."""
+        for last in (False, False, True):
+            try:
+                return self.restart()
+            except AssertionError:
+                if last or self._process is None or self._process.poll() is None:
+                    raise
+                self._ports = free_ports(self.PORTS)
 
     def restart(self) -> None:
         """Start it on the data it has, at the address it had; returns when it takes objects."""
@@ -124,7 +133,11 @@ class _Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
-        self.restart()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -180,10 +193,10 @@ class _Server:
 class BucketServer(_Server):
     """SeaweedFS: conditional puts as S3 has them. Anybody may read what is in it, without a key."""
 
+    PORTS = 5
+
     def __init__(self) -> None:
         super().__init__()
-        self._ports = free_ports(5)
-        self._port = self._ports[0]
         identities = [
             {
                 "name": "tests",
@@ -221,15 +234,14 @@ class SilentServer(_Server):
 
     def __init__(self) -> None:
         super().__init__()
-        self._port = free_ports(1)[0]
         # It remembers for minutes which there are.
         for name in ("ready", *(f"bucket-{number}" for number in range(1, 10))):
             (self.folder / "data" / name).mkdir(parents=True)
 
     def _command(self) -> list[str]:
         return [
-            str(BIN / "rclone"), "serve", "s3", "--addr", f"127.0.0.1:{self._port}", "--auth-key", f"{KEY_ID},{SECRET}",
-            "--config", "/dev/null", str(self.folder / "data"),
+            str(BIN / "rclone"), "serve", "s3", "--addr", f"127.0.0.1:{self._ports[0]}",
+            "--auth-key", f"{KEY_ID},{SECRET}", "--config", "/dev/null", str(self.folder / "data"),
         ]  # fmt: skip
 
     def _make(self, name: str) -> None:

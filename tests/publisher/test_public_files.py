@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +17,13 @@ from ledger.publicfiles import (
     CheckpointReplaced,
     ContentDiffers,
     Folder,
+    PlaceRefused,
     PublicFiles,
+    bucket,
     open_public_files,
 )
 from ledger.publicfiles.bucket import KEPT_BYTES, Bucket
+from ledger.settings import PublicBucket
 
 Open = Callable[[], PublicFiles]
 """Opens the same place anew, as another process does."""
@@ -100,7 +104,10 @@ def test_only_the_checkpoint_expected_is_replaced(place: Open) -> None:
     assert one.checkpoint() == other.checkpoint() == (b"note 3\n", second)
 
 
-def test_of_three_that_replace_one_checkpoint_at_once_one_does(place: Open) -> None:
+def test_of_three_that_replace_one_checkpoint_at_once_one_does(
+    place: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket, "REQUEST_S", 60.0)  # SeaweedFS has such puts wait for each other, for seconds
     places = [place() for _ in range(3)]
     first = places[0].replace_checkpoint(b"before\n", None)
 
@@ -186,3 +193,16 @@ def test_what_was_written_is_there_after_the_server_was_killed(server: BucketSer
     assert again.checkpoint() == (b"note\n", version)
     with pytest.raises(ContentDiffers):
         again.write([(Tile(0, 3).path, FULL[::-1])])
+
+
+def test_without_the_extra_a_bucket_says_what_to_install_and_a_folder_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("obstore", "ledger.publicfiles.bucket"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    key = tmp_path / "key.toml"
+    at = PublicBucket("our-logs", "", "https://s3.example.gov", "us-east-1", key, False, False)
+    with pytest.raises(PlaceRefused, match=r"needs obstore; run: pip install 'glassbook\[s3\]'"):
+        open_public_files(at)
+    open_public_files(tmp_path / "public").prepare()
