@@ -2,7 +2,8 @@
 
 Each room offers its checks through the entry point group `glassbook.checks`; the name before the hyphen says whose
 folder they are for (`operator-ledger`, `operator-publisher`, `department-source`).  A check is a function of a Place
-that yields findings.  It changes nothing, neither in the folder nor elsewhere, and tells no secrets.
+that yields findings.  It changes nothing, neither in the folder nor elsewhere, and tells no secrets.  One thing cannot
+be seen without trying it: into a bucket of public files an object is put, under `.probe/`, and removed again.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def _init(
 
     with _whole_or_gone(home):
         found.keys.mkdir(mode=0o700)
-        found.public.mkdir()
+        (home / "public").mkdir()
         keys.write(found.keys, passphrase)
         database = home.absolute() / "ledger.sqlite"
         os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

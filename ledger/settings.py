@@ -2,7 +2,14 @@
 
     origin = "log.example.gov/access/2026"
     database = "sqlite:///ledger.sqlite"         # a relative path is relative to the folder
-    public = "public"                            # where the publisher writes the log
+    public = "public"                            # where the publisher writes the log; or "s3://BUCKET/PREFIX"
+
+    [bucket]                                     # only with public = "s3://…"
+    credentials = "keys/bucket.toml"             # a file of mode 0600: key_id = "…", secret = "…"
+    region = "us-east-1"
+    endpoint = "https://s3.us-east-1.amazonaws.com"     # by default AWS's own in that region
+    virtual_hosted = false                       # whether the bucket's name stands in the host, not in the path
+    allow_http = false                           # an endpoint without TLS that is not on this machine
 
     [ledger]
     listen = "127.0.0.1:8101"
@@ -25,6 +32,7 @@ Every member has the default shown, but `origin`, which has none.  An unknown me
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,13 +59,30 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class PublicBucket:
+    """A bucket for the public files, or a prefix ("" or "a/b") in one; `endpoint` is a URL without a path."""
+
+    bucket: str
+    prefix: str
+    endpoint: str
+    region: str
+    credentials: Path
+    virtual_hosted: bool
+    allow_http: bool
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of one operator's folder; paths are absolute."""
 
     home: Path
     origin: str
     database: str
-    public: Path
+    public: Path | PublicBucket
     ledger_listen: Listen
     public_url: str
     inbox_limit: int
@@ -107,11 +132,12 @@ def parse_settings(data: bytes, home: Path) -> Settings:
     ledger = top.table("ledger")
     sequencer = top.table("sequencer")
     publisher = top.table("publisher")
+    bucket = top.table("bucket")
     settings = Settings(
         home=home.absolute(),
         origin=top.text("origin", None),
         database=_database(top.text("database", "sqlite:///ledger.sqlite"), home.absolute()),
-        public=home.absolute() / top.text("public", "public"),
+        public=_public(top, bucket, home.absolute()),
         ledger_listen=ledger.listen("127.0.0.1:8101"),
         public_url=ledger.url("public_url", "http://127.0.0.1:8102"),
         inbox_limit=ledger.number("inbox_limit", 200_000, 1, 10_000_000),
@@ -123,7 +149,7 @@ def parse_settings(data: bytes, home: Path) -> Settings:
         refresh_s=publisher.number("refresh_s", 300, 1, 600),
         witness_wait_ms=publisher.number("witness_wait_ms", 200, 0, 5_000),
     )
-    for members in (ledger, sequencer, publisher, top):
+    for members in (bucket, ledger, sequencer, publisher, top):
         members.done()
     return settings
 
@@ -133,6 +159,42 @@ def _database(url: str, home: Path) -> str:
     if scheme == "sqlite" and path and not path.startswith("/"):
         return f"sqlite:///{home / path}"
     return url
+
+
+_BUCKET = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)/?")
+_REGION = re.compile(r"[a-z0-9-]{1,64}")
+_HERE = ("localhost", "127.0.0.1", "::1")
+
+
+def _public(top: _Members, members: _Members, home: Path) -> Path | PublicBucket:
+    value = top.text("public", "public")
+    found = _BUCKET.fullmatch(value)
+    if found is None:
+        if "://" in value:
+            raise top.refuse("public", 'must be a folder, or a bucket as "s3://BUCKET/PREFIX"')
+        if members.values:
+            raise top.refuse("bucket", 'goes with public = "s3://BUCKET/PREFIX", and public is a folder')
+        return home / value
+    region = members.text("region", "us-east-1")
+    if not _REGION.fullmatch(region):
+        raise members.refuse("region", 'must be the name of a region, for instance "eu-central-1"')
+    endpoint = members.url("endpoint", f"https://s3.{region}.amazonaws.com")
+    parts = urlsplit(endpoint)
+    if parts.path or parts.username is not None:
+        raise members.refuse("endpoint", "must be a URL without a path and without a name in it")
+    allow_http = members.flag("allow_http", False)
+    here = parts.hostname in _HERE
+    if parts.scheme == "http" and not (allow_http or here):
+        raise members.refuse("endpoint", "must be https; allow_http = true takes http all the same")
+    return PublicBucket(
+        bucket=found[1],
+        prefix=found[2].removeprefix("/"),
+        endpoint=endpoint,
+        region=region,
+        credentials=home / members.text("credentials", "keys/bucket.toml"),
+        virtual_hosted=members.flag("virtual_hosted", False),
+        allow_http=parts.scheme == "http",
+    )
 
 
 class _Members:
@@ -163,6 +225,12 @@ class _Members:
         value = self.values.pop(name, default)
         if type(value) is not int or not low <= value <= high:
             raise self.refuse(name, f"must be a whole number from {low} to {high}")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.values.pop(name, default)
+        if not isinstance(value, bool):
+            raise self.refuse(name, "must be true or false")
         return value
 
     def url(self, name: str, default: str) -> str:

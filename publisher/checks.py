@@ -1,4 +1,4 @@
-"""What `glassbook doctor` asks of the publisher's side: policy, what was signed, the public folder, each witness."""
+"""What `glassbook doctor` asks of the publisher's side: policy, what was signed, public files, each witness."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from ledger.core.checkpoint import parse_checkpoint
 from ledger.core.errors import GlassbookError
 from ledger.core.note import parse_note
 from ledger.core.policy import Opened, Policy, Witness
-from ledger.files import FileRefused, read_limited
-from ledger.settings import Settings, SettingsRefused, read_settings
+from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile
+from ledger.files import FileRefused
+from ledger.publicfiles import PlaceRefused, PublicFiles, open_public_files
+from ledger.settings import PublicBucket, Settings, SettingsRefused, read_settings
 from ledger.store import StoreBusy, StoreUnusable
 from ledger.store.charter import read_charter
 from ledger.store.log import read_size
@@ -28,7 +30,8 @@ from ledger.store.unchanged import open_store_unchanged
 from ledger.store.witnesses import BEHIND, COSIGNS, WitnessProgress, read_witnesses
 from publisher.cli import log_vkeys
 from publisher.policy import PolicyFile, PolicyRefused
-from publisher.signing import MAX_NOTE, SignedFile
+from publisher.signing import SignedFile
+from publisher.tiles import partial_tiles
 from publisher.witnesses import describe
 
 OLD_S = 600
@@ -52,6 +55,14 @@ def checks(place: Place) -> Iterator[Finding]:
         store.close()
     yield _about_signed(settings, size, row)
     try:
+        files = open_public_files(settings.public)
+    except PlaceRefused as error:
+        yield mend("bucket", str(error), "the publisher does not start without it")
+        return
+    bucket = isinstance(settings.public, PublicBucket)
+    if bucket:
+        yield _about_bucket(files)
+    try:
         policy, _ = PolicyFile(settings.policy, *log_vkeys(charter)).read()
     except (PolicyRefused, FileRefused, OSError) as error:
         yield mend("policy.txt", str(error), "without a policy nothing is published")
@@ -59,13 +70,15 @@ def checks(place: Place) -> Iterator[Finding]:
     yield from about_policy(policy)
     opened = None
     if row.published_size:
-        found, opened = _about_public(settings, policy, row, place.now)
+        found, opened = _about_public(files, policy, row, place.now)
         yield found
         if opened is not None:
+            if bucket:
+                yield _about_headers(files, opened)
             yield about_age("checkpoint", opened.newest, place.now, max(OLD_S, 2 * settings.refresh_s))
         yield from about_clock("publisher", f"{settings.public_url}/checkpoint", (200,))
     else:
-        yield look("public folder", "nothing is published yet", "run: glassbook up")
+        yield look("public files", "nothing is published yet", "run: glassbook up")
     for witness in policy.witnesses:
         if witness.vkey != policy.log_mldsa:
             yield from _about_witness(witness, known.get(witness.vkey.text), opened, place.now)
@@ -93,28 +106,55 @@ def _about_signed(settings: Settings, size: int, row: Publication) -> Finding:
     return good("signed checkpoint", f"the newest signed one has {most:,} of {size:,} entries")
 
 
-def _about_public(
-    settings: Settings, policy: Policy, row: Publication, now: int
-) -> tuple[Finding, Opened | None]:
-    path = settings.public / "checkpoint"
+def _about_bucket(files: PublicFiles) -> Finding:
+    """Whether it is reached, and keeps what the publisher relies on: an object is put under .probe/, and removed."""
     try:
-        note = read_limited(path, MAX_NOTE)
+        files.probe()
+    except PlaceRefused as error:
+        return mend("bucket", str(error), "mend that, or name another; the publisher does not start with it")
+    except OSError as error:
+        what = f"{files.where}: {error.strerror}"
+        return mend("bucket", what, "is it running, and is [bucket] endpoint its address?")
+    return good("bucket", f"{files.where} is reached, and overwrites nothing that it must not")
+
+
+def _about_headers(files: PublicFiles, opened: Opened) -> Finding:
+    size = opened.checkpoint.size
+    tile = partial_tiles(size)[0] if size % FULL_WIDTH else Tile(ENTRIES, size // FULL_WIDTH - 1)
+    try:
+        for name in ("checkpoint", tile.path):
+            if wrong := files.wrong_headers(name):
+                says = f"{name} is given with {', '.join(wrong)}"
+                return mend("bucket, headers", says, "does something rewrite them? Caches go by them")
+    except (OSError, LookupError):
+        return mend("bucket, headers", "cannot be read", "the publisher writes its files again: glassbook up")
+    return good("bucket, headers", "tiles may be kept for ever, the checkpoint is asked for anew")
+
+
+def _about_public(
+    files: PublicFiles, policy: Policy, row: Publication, now: int
+) -> tuple[Finding, Opened | None]:
+    try:
+        stored = files.checkpoint()
+        note = stored.note if stored else None
     except (OSError, FileRefused):
+        note = None
+    if note is None:
         return mend(
-            "public folder", "its checkpoint cannot be read", "the publisher writes it again: glassbook up"
+            "public files", "their checkpoint cannot be read", "the publisher writes it again: glassbook up"
         ), None
     try:
         opened = policy.open(note, now)
     except GlassbookError as error:
-        what = f"its checkpoint does not fulfil the policy: {error.what}"
-        return mend("public folder", what, "look at each witness below, and at this machine's clock"), None
+        what = f"their checkpoint does not fulfil the policy: {error.what}"
+        return mend("public files", what, "look at each witness below, and at this machine's clock"), None
     if opened.checkpoint.size < row.published_size:
-        what = f"holds {opened.checkpoint.size:,} entries, and {row.published_size:,} were published"
+        what = f"hold {opened.checkpoint.size:,} entries, and {row.published_size:,} were published"
         return mend(
-            "public folder", what, "was it restored? The publisher writes it again: glassbook up"
+            "public files", what, "were they restored? The publisher writes them again: glassbook up"
         ), opened
     return good(
-        "public folder", f"{opened.checkpoint.size:,} entries, under a checkpoint that fulfils the policy"
+        "public files", f"{opened.checkpoint.size:,} entries, under a checkpoint that fulfils the policy"
     ), opened
 
 

@@ -31,6 +31,7 @@ from ledger.keyfiles import (
 )
 from ledger.logs import configure_logs
 from ledger.memory import settle_memory
+from ledger.publicfiles import PlaceRefused, PublicFiles, open_public_files
 from ledger.settings import Settings, SettingsRefused, read_settings
 from ledger.slowclients import bounded_protocol
 from ledger.store import Store, StoreBusy, StoreUnusable
@@ -42,7 +43,6 @@ from publisher.published import Published
 from publisher.run import Publisher
 from publisher.serve import Site, public_app
 from publisher.signing import LogSigner, SignedFile
-from publisher.tiles import Folder
 
 app = typer.Typer(
     help="Publish the log: tiles, checkpoint, cosignatures, index proofs.", no_args_is_help=True
@@ -50,7 +50,16 @@ app = typer.Typer(
 witness = typer.Typer(help="The witnesses this log is published under.", no_args_is_help=True)
 
 Home = Annotated[Path, typer.Argument(metavar="DIR", help="The operator's folder, made by glassbook init.")]
-Faults = (GlassbookError, FileRefused, SettingsRefused, StoreUnusable, StoreBusy, PolicyRefused, OSError)
+Faults = (
+    GlassbookError,
+    FileRefused,
+    SettingsRefused,
+    StoreUnusable,
+    StoreBusy,
+    PolicyRefused,
+    PlaceRefused,
+    OSError,
+)
 """What ends a command with a message and exit code 3."""
 
 
@@ -73,11 +82,15 @@ def run(
         signer = read_signer(settings, passphrase)
         store = Store.open(settings.database)
         check_keys(signer, read_charter(store, settings.origin))
+        files = open_public_files(settings.public)
+        # One that does not answer now is tried again by the loop, before anything is written.
+        with suppress(OSError):
+            files.probe()
         bound = listen(settings)
     except Faults as error:
         raise _stop(str(error)) from None
     try:
-        publish_and_serve(settings, signer, store, bound)
+        publish_and_serve(settings, signer, store, files, bound)
     finally:
         store.close()
 
@@ -184,16 +197,18 @@ def listen(settings: Settings) -> socket.socket:
         ) from None
 
 
-def publish_and_serve(settings: Settings, signer: LogSigner, store: Store, bound: socket.socket) -> None:
+def publish_and_serve(
+    settings: Settings, signer: LogSigner, store: Store, files: PublicFiles, bound: socket.socket
+) -> None:
     """The publisher's loop in a thread and the HTTP server in this one, until a signal ends the server."""
     import uvicorn
 
     configure_logs()
-    folder, published = Folder(settings.public), Published(store)
+    published = Published(store)
     policy_file = PolicyFile(settings.policy, *signer.vkeys)
     publisher = Publisher(
         store,
-        folder,
+        files,
         signer,
         SignedFile(settings.keys / "signed"),
         policy_file,
@@ -203,7 +218,7 @@ def publish_and_serve(settings: Settings, signer: LogSigner, store: Store, bound
     )
     site = Site(
         store,
-        folder,
+        files,
         published,
         settings.origin,
         signer.vkeys,
@@ -218,7 +233,7 @@ def publish_and_serve(settings: Settings, signer: LogSigner, store: Store, bound
     ]
     host, port = bound.getsockname()[:2]
     structlog.get_logger("publisher").info(
-        "serving", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", folder=str(settings.public)
+        "serving", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", files=files.where
     )
     config = uvicorn.Config(
         public_app(site),

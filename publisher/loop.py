@@ -8,6 +8,7 @@ import time
 import structlog
 
 from ledger.core.errors import GlassbookError
+from ledger.publicfiles import PlaceRefused
 from ledger.store import Leadership, LeadershipLost, Store, StoreBusy
 from publisher.policy import PolicyRefused
 from publisher.recovery import Superseded
@@ -32,12 +33,14 @@ def publish_until(publisher: Publisher, store: Store, stop: threading.Event) -> 
                     publisher.lead(leadership)
                     _publish_leading(publisher, leadership, stop)
                 else:
-                    publisher.say(Status(STANDING_BY, ("another publisher of this log is running",)))
                     publisher.observe()
+                    publisher.say(Status(STANDING_BY, ("another publisher of this log is running",)))
         except LeadershipLost as error:
             publisher.say(Status(STANDING_BY, (str(error),)))
-        except (OSError, StoreBusy) as error:
+        except StoreBusy as error:
             publisher.say(Status("failing", (str(error),)))
+        except OSError as error:
+            publisher.say(_failing(publisher, error))
         stop.wait(RETRY_SECONDS)
 
 
@@ -57,7 +60,9 @@ def _publish_leading(publisher: Publisher, leadership: Leadership, stop: threadi
         except PolicyRefused as error:
             publisher.say(Status("no policy", (str(error),)))
         except OSError as error:
-            publisher.say(Status("failing", (f"{publisher.place(error)}: {error.strerror}; trying again",)))
+            publisher.say(_failing(publisher, error))
+        except PlaceRefused as error:
+            publisher.say(Status("failing", (str(error),)))
         except (StoreBusy, LookupError, GlassbookError) as error:
             publisher.say(Status("failing", (f"{error}; trying again",)))
         except Exception as error:  # one that has stopped tells nobody why
@@ -70,3 +75,7 @@ def _publish_leading(publisher: Publisher, leadership: Leadership, stop: threadi
             said = time.monotonic()
             log.warning(status.state, why=list(status.reasons), still=True)
         stop.wait(pause)
+
+
+def _failing(publisher: Publisher, error: OSError) -> Status:
+    return Status("failing", (f"{publisher.place(error)}: {error.strerror}; trying again",))

@@ -22,9 +22,9 @@ from ledger.core.index import PrefixTree
 from ledger.core.merkle import prove_inclusion
 from ledger.core.note import parse_note
 from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile, TileHashes, decode_bundle
+from ledger.publicfiles import TileReader
 from ledger.store import Connection, Store
 from ledger.store.buckets import StoredRows, follow_tree, load_tree
-from publisher.tiles import TileReader
 
 FOLLOW_SECONDS = 0.5
 

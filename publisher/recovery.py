@@ -1,6 +1,6 @@
 """Where publishing stands, learned anew from the disk: after a start, and after anything that failed.
 
-The folder's `checkpoint` is what is published. What was signed is the newest of three memories (see
+The public `checkpoint` is what is published. What was signed is the newest of three memories (see
 signing.py), and all of them must be earlier states of the tree in the database before anything else is
 done.
 """
@@ -14,11 +14,12 @@ import structlog
 from ledger.core.errors import GlassbookError
 from ledger.core.merkle import tree_root
 from ledger.core.tiles import TileHashes
+from ledger.publicfiles import PublicFiles, StoredNote
 from ledger.store import Connection, Store, Writer
 from ledger.store.log import read_size, read_tile
 from ledger.store.publication import Publication, read_publication, swap_signed
 from publisher.signing import LogSigner, Signed, SignedFile, check_history, newest
-from publisher.tiles import Edge, Folder
+from publisher.tiles import Edge
 
 log = structlog.get_logger("publisher")
 
@@ -29,30 +30,30 @@ class Superseded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What is durable: the tree's edge in the folder, the database's row, the newest signature, the
+    """What is durable: the tree's edge in the public files, the database's row, the newest signature, the
     published note.
 
-    `whole` is False when the folder has to be written anew, up to the published size at least.
+    `whole` is False when the files have to be written anew, up to the published size at least.
     """
 
     edge: Edge
     whole: bool
     row: Publication
     signed: Signed | None
-    note: bytes | None
+    stored: StoredNote | None
     published: Signed | None
 
 
 def recover(
-    store: Store, writer: Writer, folder: Folder, signer: LogSigner, signed_file: SignedFile
+    store: Store, writer: Writer, files: PublicFiles, signer: LogSigner, signed_file: SignedFile
 ) -> Recovered:
     """Raises SigningRefused when the database contradicts what was signed, Superseded, LeadershipLost, OSError,
     StoreBusy."""
-    folder.prepare()
+    files.prepare()
     with store.read() as db:
         row, size = read_publication(db), read_size(db)
-    note = folder.checkpoint()
-    published = signer.read(note, f"{folder.path}/checkpoint") if note is not None else None
+    stored = files.checkpoint()
+    published = signer.read(stored.note, f"{files.where}/checkpoint") if stored is not None else None
     history = [published] if published else []
     for found, where in (
         (row.signed_note, "the database's last signature"),
@@ -61,25 +62,25 @@ def recover(
     ):
         if found:
             history.append(signer.read(found, where))
-    edge, whole = _load_edge(folder, published)
+    edge, whole = _load_edge(files, published)
     check_history(history, size, lambda at: _root_at(store, size, at))
     last = newest(history)
     if last is not None:
         row = _remember(writer, signed_file, row, last)
-    return Recovered(edge, whole, row, last, note, published)
+    return Recovered(edge, whole, row, last, stored, published)
 
 
-def _load_edge(folder: Folder, published: Signed | None) -> tuple[Edge, bool]:
+def _load_edge(files: PublicFiles, published: Signed | None) -> tuple[Edge, bool]:
     if published is None:
         return Edge(), True
     try:
-        edge = Edge.load(published.checkpoint.size, folder)
+        edge = Edge.load(published.checkpoint.size, files)
         if edge.root() == published.checkpoint.root:
             return edge, True
         why = "its tiles do not lead to the published root"
-    except (LookupError, GlassbookError, OSError) as error:
+    except (LookupError, GlassbookError) as error:
         why = str(error)
-    log.warning("writing all tiles anew from the database", folder=str(folder.path), why=why)
+    log.warning("writing all tiles anew from the database", where=files.where, why=why)
     return Edge(), False
 
 

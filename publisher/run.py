@@ -1,7 +1,7 @@
 """One round of publishing.
 
     recover   (once, and after a failure) what was signed before, and the tree's right edge
-    tiles     everything of the tree up to the newest index root, durable in the folder
+    tiles     everything of the tree up to the newest index root, durable in the public files
     sign      refused if inconsistent with anything signed before; compare-and-swap in the database, then the
               file beside the keys: only then may a signature leave this process
     cosign    ask the witnesses; without a quorum nothing is published, and a later round asks again
@@ -25,18 +25,19 @@ from ledger.core.merkle import check_consistency, prove_consistency
 from ledger.core.note import SignatureLine, VerifierKey, format_note, parse_note
 from ledger.core.policy import Opened, Policy, Witness
 from ledger.core.tiles import TileHashes
+from ledger.publicfiles import CheckpointReplaced, PublicFiles
 from ledger.store import Connection, Leadership, Store, Writer
 from ledger.store.charter import read_charter
 from ledger.store.log import read_size
 from ledger.store.publication import Publication, read_publication, swap_published, swap_signed
 from ledger.store.witnesses import COSIGNS, WitnessProgress, keep_witnesses, read_witnesses, write_witnesses
 from publisher.addcheckpoint import Submission
-from publisher.growing import Pruning, write_tiles
+from publisher.growing import Pruning, mend_tiles, write_tiles
 from publisher.policy import PolicyFile
 from publisher.published import Published, View
 from publisher.recovery import Superseded, recover
 from publisher.signing import LogSigner, Signed, SignedFile, SigningRefused, check_clock
-from publisher.tiles import Edge, Folder
+from publisher.tiles import Edge
 from publisher.witnesses import Witnesses, describe
 
 log = structlog.get_logger("publisher")
@@ -67,7 +68,7 @@ class Status:
 
 
 class Publisher:
-    """Publishes one log into one folder. Not safe for several threads; `status` and `standings` may be read from any.
+    """Publishes one log into one place. Not safe for several threads; `status` and `standings` may be read from any.
 
     An idle log's checkpoint is renewed after `refresh_s` seconds, or half of the charter's merge delay where that is
     shorter; witnesses beyond the quorum are waited for `witness_wait_s` seconds more.
@@ -76,7 +77,7 @@ class Publisher:
     def __init__(
         self,
         store: Store,
-        folder: Folder,
+        files: PublicFiles,
         signer: LogSigner,
         signed_file: SignedFile,
         policy_file: PolicyFile,
@@ -89,7 +90,7 @@ class Publisher:
         self._store = store
         self._leadership: Leadership | None = None
         self._writer: Writer = store
-        self._folder = folder
+        self._files = files
         self._signer = signer
         self._signed_file = signed_file
         self._policy_file = policy_file
@@ -98,12 +99,13 @@ class Publisher:
         self._refresh_s = min(refresh_s, LONGEST_REFRESH_S)
         self._witness_wait_s = witness_wait_s
         self._witnesses = Witnesses()
-        self._pruning = Pruning(folder)
+        self._pruning = Pruning(files)
         self._policy: Policy | None = None  # whose witnesses are asked
         self._edge: Edge | None = None  # None: recover first
         self._row = Publication(0, b"", 0, b"", 0)
         self._signed: Signed | None = None  # what was signed last
         self._shown: Signed | None = None  # what is published
+        self._version: str | None = None  # of the published checkpoint as it was last seen or written
         self._current: Opened | None = None  # the published checkpoint, if the present policy accepts it
         self._renewed = 0  # when its cosignatures were collected, Unix seconds
 
@@ -136,7 +138,7 @@ class Publisher:
             # unless the policy is another one now.
             if self.status.state == WAITING and not anew and self._witnesses.all_resting():
                 return False
-            edge = self._edge = write_tiles(self._store, self._folder, edge, size)
+            edge = self._edge = write_tiles(self._store, self._files, edge, size)
             return self._publish(policy, self._sign(edge))
         except BaseException:
             self._edge = None
@@ -186,41 +188,43 @@ class Publisher:
         # What is older than the promised delay is stale to whoever watches, also where nothing was promised.
         charter = read_charter(self._store, self._signer.vkeys[0].name)
         self._refresh_s = min(self._refresh_s, max(LEAST_REFRESH_S, charter.merge_delay_s // 2))
-        note = self._folder.checkpoint()
-        if note is not None:
-            self._show(note)  # what is published is served, whether or not we may sign more
-        found = recover(self._store, self._writer, self._folder, self._signer, self._signed_file)
+        stored = self._files.checkpoint()
+        if stored is not None:
+            self._show(stored.note)  # what is published is served, whether or not we may sign more
+        found = recover(self._store, self._writer, self._files, self._signer, self._signed_file)
         self._row, self._signed, self._shown, self._current = found.row, found.signed, found.published, None
         edge = found.edge
-        if not found.whole:
-            edge = write_tiles(self._store, self._folder, edge, self._published_size)
-        if found.note is not None and found.published is not None:
-            self._show(found.note)
-            self._current = self._open(policy, found.note)
+        if not found.whole and found.published is not None:
+            published = found.published.checkpoint
+            edge = mend_tiles(self._store, self._files, published.size, published.root)
+        self._version = found.stored.version if found.stored else None
+        if found.stored is not None and found.published is not None:
+            self._show(found.stored.note)
+            self._current = self._open(policy, found.stored.note)
             oldest = self._current.oldest if self._current else None
             # A witness whose clock is slow would otherwise have it renewed all the time.
             self._renewed = max(self._renewed, oldest or found.published.timestamp)
-            self._tell_database(found.note)
+            self._tell_database(found.stored.note)
         check_clock(self._shown, self._now())
         self._edge = edge
         return edge
 
     def place(self, error: OSError) -> str:
-        """Where an error of the file system happened, as far as it says so."""
-        return str(error.filename or f"{self._folder.path} or {self._signed_file.path}")
+        """Where an error of the file system or the bucket happened, as far as it says so."""
+        return str(error.filename or f"{self._files.where} or {self._signed_file.path}")
 
     def observe(self) -> None:
         """Serve what another publisher of this log publishes. Raises OSError."""
-        note = self._folder.checkpoint()
-        if note is not None:
-            self._show(note)
+        stored = self._files.checkpoint()
+        if stored is not None:
+            self._show(stored.note)
 
     def _show(self, note: bytes) -> None:
-        """Serve index proofs under this checkpoint, unless the folder has not what that takes."""
+        """Serve index proofs under this checkpoint, unless a file that it takes is missing."""
         view = self._published.view
         if view is None or view.note != note:
             try:
-                self._published.show(View.of(note, self._folder))
+                self._published.show(View.of(note, self._files))
             except (LookupError, GlassbookError) as error:
                 log.warning("no index proofs can be given yet", why=str(error))
 
@@ -236,7 +240,7 @@ class Publisher:
                 return last
             before = last.checkpoint
             try:
-                proof = prove_consistency(before.size, edge.size, TileHashes(self._folder, edge.size))
+                proof = prove_consistency(before.size, edge.size, TileHashes(self._files, edge.size))
                 check_consistency(before.size, edge.size, before.root, checkpoint.root, proof)
             except GlassbookError as error:
                 raise SigningRefused(f"the tree does not continue the one signed last: {error}") from None
@@ -256,7 +260,7 @@ class Publisher:
         size = signed.checkpoint.size
 
         def prove(old: int) -> list[bytes]:
-            return list(prove_consistency(old, size, TileHashes(self._folder, size)))
+            return list(prove_consistency(old, size, TileHashes(self._files, size)))
 
         return Submission(signed.checkpoint, signed.note, prove, self._now())
 
@@ -317,7 +321,10 @@ class Publisher:
         """
         if self._leadership is not None:
             self._leadership.confirm()
-        self._folder.replace_checkpoint(note)
+        try:
+            self._version = self._files.replace_checkpoint(note, self._version)
+        except CheckpointReplaced:
+            raise Superseded from None
         self._current = opened
         self._show(note)
         self._tell_database(note)

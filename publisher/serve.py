@@ -19,6 +19,8 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -30,15 +32,14 @@ from ledger.core.encoding import b64decode, b64encode, sha256
 from ledger.core.errors import Malformed
 from ledger.core.jose import members, parse_json
 from ledger.core.note import VerifierKey
-from ledger.core.tiles import ENTRIES, FULL_WIDTH, parse_path
-from ledger.files import read_limited
+from ledger.core.tiles import parse_path
+from ledger.publicfiles import PublicFiles
 from ledger.store import Store, StoreBusy
 from ledger.store.envelopes import find_envelopes
 from publisher.health import Standings, health_routes
 from publisher.problems import HANDLERS, NEVER, OpenToAll, Refused
 from publisher.published import IndexWrong, NotPublished, Published
 from publisher.run import Status
-from publisher.tiles import MAX_BUNDLE, Folder
 
 MAX_LABELS = 10_000
 MAX_TOKENS = 10_000
@@ -49,6 +50,9 @@ BODY_SECONDS = 30
 TOKENS_AT_ONCE = 100
 """Envelopes read at a time: at most 6.4 MiB in memory for one answer."""
 
+READS_AT_ONCE = 32
+"""Files read at a time, from the folder or the bucket."""
+
 FOR_EVER = "public, max-age=31536000, immutable"
 SHORTLY = "public, max-age=60"
 NOT_CACHED = "no-cache"
@@ -56,10 +60,10 @@ NOT_CACHED = "no-cache"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What is served: the folder, the published view, the store's envelopes, and what /log.json says."""
+    """What is served: the public files, the published view, the store's envelopes, and what /log.json says."""
 
     store: Store
-    folder: Folder
+    files: PublicFiles
     published: Published
     origin: str
     vkeys: tuple[VerifierKey, ...]
@@ -71,8 +75,11 @@ class Site:
 def public_app(site: Site) -> ASGIApp:
     """The ASGI application."""
 
+    # A bucket that hangs must not take the threads that proofs are made in.
+    reading = CapacityLimiter(READS_AT_ONCE)
+
     async def checkpoint(_: Request) -> Response:
-        note = await run_in_threadpool(site.folder.checkpoint)
+        note = await run_sync(_read_checkpoint, site.files, limiter=reading)
         if note is None:
             raise Refused(
                 404, "not-published", "this log has not published a checkpoint yet; ask again later"
@@ -80,7 +87,8 @@ def public_app(site: Site) -> ASGIApp:
         return Response(note, 200, {"Cache-Control": NOT_CACHED}, "text/plain; charset=utf-8")
 
     async def tile(request: Request) -> Response:
-        data = await run_in_threadpool(_read_tile, site.folder, f"tile/{request.path_params['path']}")
+        path = f"tile/{request.path_params['path']}"
+        data = await run_sync(_read_tile, site.files, path, limiter=reading)
         return Response(data, 200, {"Cache-Control": FOR_EVER}, "application/octet-stream")
 
     async def log_json(_: Request) -> Response:
@@ -140,16 +148,28 @@ def public_app(site: Site) -> ASGIApp:
     return OpenToAll(app)
 
 
-def _read_tile(folder: Folder, path: str) -> bytes:
-    """Only what `parse_path` knows is looked for, so that a path never leaves the folder."""
+def _read_checkpoint(files: PublicFiles) -> bytes | None:
     try:
-        tile = parse_path(path)
-        limit = MAX_BUNDLE if tile.level == ENTRIES else 32 * FULL_WIDTH
-        return read_limited(folder.path / tile.path, limit)
-    except (Malformed, FileNotFoundError):
+        stored = files.checkpoint()
+    except OSError as error:
+        raise _unreadable(error) from None
+    return stored.note if stored else None
+
+
+def _read_tile(files: PublicFiles, path: str) -> bytes:
+    """Only what `parse_path` knows is looked for, so that a path never leaves the place."""
+    try:
+        return files.file(parse_path(path))
+    except (Malformed, LookupError):
         raise Refused(
             404, "not-found", "no such tile; a partial one is gone once the full one exists"
         ) from None
+    except OSError as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError) -> Refused:
+    return Refused(503, "busy", f"the file cannot be read: {error.strerror}", {"Retry-After": "1"})
 
 
 def _prove(published: Published, labels: list[bytes]) -> bytes:

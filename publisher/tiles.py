@@ -1,49 +1,24 @@
-"""The public folder: hash tiles and entry bundles as C2SP tlog-tiles lays them out, and the tree's right
-edge.
+"""The tree's right edge, from which every further tile and bundle is made (C2SP tlog-tiles).
 
-    checkpoint                        the published checkpoint, replaced in one step
-    tile/0/x001/234                   full tile: 256 hashes, 8,192 bytes
-    tile/0/x001/235.p/17              partial tile of 17 hashes
-    tile/entries/x001/235.p/17        the 17 entries: u16 length ‖ entry, each
-    .part/                            files being written; emptied at start
-
-Tiles never change, so they are written first; only when every file of a tree is durable may its checkpoint
-be signed. Partial tiles stay until the full one has been published for a while, for readers who hold an
-older checkpoint.
+Where the files lie is the matter of `ledger.publicfiles`.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Sequence
 
 from ledger.core.errors import Malformed
-from ledger.core.merkle import HASH_BYTES, leaf_hash, tree_root
+from ledger.core.merkle import leaf_hash, tree_root
 from ledger.core.tiles import (
     ENTRIES,
     FULL_WIDTH,
-    MAX_ENTRY_BYTES,
     Tile,
     TileHashes,
     decode_bundle,
     encode_bundle,
     grow_tiles,
 )
-from ledger.files import read_limited, sync_folder, write_atomic
-
-MAX_BUNDLE = FULL_WIDTH * (2 + MAX_ENTRY_BYTES)
-MAX_CHECKPOINT = 1 << 20
-SYNCS_AT_ONCE = 8
-FEW_FILES = 32
-
-File = tuple[str, bytes]
-"""A path inside the folder, and the content."""
-
-TileReader = Callable[[Tile], bytes]
-"""Gives the bytes of a tile; raises LookupError when it has them not."""
+from ledger.publicfiles import File, TileReader
 
 
 class Edge:
@@ -128,133 +103,3 @@ def partial_tiles(size: int) -> list[Tile]:
             tiles.append(Tile(level, count // FULL_WIDTH, count % FULL_WIDTH))
         level, count = level + 1, count // FULL_WIDTH
     return tiles
-
-
-class Folder:
-    """The public folder. Whatever a method has written is durable when it returns."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._parts = path / ".part"
-
-    def prepare(self) -> None:
-        """Make the folder if it is not there, and remove what a crash left half-written."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self._parts, ignore_errors=True)
-
-    def __call__(self, tile: Tile) -> bytes:
-        """A tile of exactly its width, cut from the full one where the partial one is gone."""
-        limit = MAX_BUNDLE if tile.level == ENTRIES else FULL_WIDTH * HASH_BYTES
-        for wide in (tile, tile.full):
-            try:
-                data = read_limited(self.path / wide.path, limit)
-            except FileNotFoundError:
-                continue
-            return _cut_bundle(data, tile.width) if tile.level == ENTRIES else data[: HASH_BYTES * tile.width]
-        raise LookupError(f"{self.path / tile.path}: the file is missing")
-
-    def checkpoint(self) -> bytes | None:
-        """The published checkpoint, None when there is none yet."""
-        try:
-            return read_limited(self.path / "checkpoint", MAX_CHECKPOINT)
-        except FileNotFoundError:
-            return None
-
-    def replace_checkpoint(self, note: bytes) -> None:
-        """Publish: from here on readers see this checkpoint. Raises OSError; then they see the old one."""
-        write_atomic(self.path / "checkpoint", note)
-
-    def write(self, files: Iterable[File]) -> None:
-        """Put tiles in place. Files that are there already with this content are left alone.
-
-        All contents are synced before the first name appears, and all folders after the last, so that a
-        batch costs few waits for the disk. Raises OSError (a full disk, for one): then some of the files
-        may be in place, each of them whole, and nothing refers to them yet.
-        """
-        self._parts.mkdir(exist_ok=True)
-        waiting: list[tuple[Path, Path]] = []
-        contents: list[bytes] = []
-        folders: set[Path] = set()
-        for number, (name, data) in enumerate(files):
-            if not _holds(self.path / name, data):
-                waiting.append((self._parts / str(number), self.path / name))
-                contents.append(data)
-        try:
-            self._store_all([part for part, _ in waiting], contents)
-            for _, target in waiting:
-                self._make_folder(target.parent, folders)
-            while waiting:
-                part, target = waiting[-1]
-                self._place(part, target)
-                waiting.pop()
-                folders.add(target.parent)
-        finally:
-            for part, _ in waiting:
-                part.unlink(missing_ok=True)
-        for folder in sorted(
-            folders, reverse=True
-        ):  # the deepest first: a name is durable before the one above it
-            sync_folder(folder)
-
-    def _store_all(self, parts: Sequence[Path], contents: Sequence[bytes]) -> None:
-        """Write and sync all; many at once, because the disk takes as long for eight syncs as for one."""
-        if len(parts) <= FEW_FILES:
-            for part, data in zip(parts, contents, strict=True):
-                self._store(part, data)
-            return
-        with ThreadPoolExecutor(SYNCS_AT_ONCE, thread_name_prefix="tiles") as pool:
-            for stored in [pool.submit(self._store, *job) for job in zip(parts, contents, strict=True)]:
-                stored.result()
-
-    def _store(self, part: Path, data: bytes) -> None:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        try:
-            with os.fdopen(handle, "wb", closefd=False) as file:
-                file.write(data)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-    def _place(self, part: Path, target: Path) -> None:
-        os.replace(part, target)
-
-    def _make_folder(self, folder: Path, made: set[Path]) -> None:
-        """Make a folder and those above it; adds to `made` every folder whose list of names changed."""
-        if folder in made or folder.is_dir():
-            return
-        self._make_folder(folder.parent, made)
-        folder.mkdir(exist_ok=True)
-        made.update((folder, folder.parent))
-
-    def prune(self, start: int, stop: int) -> None:
-        """Remove partial tiles next to tiles that became full between these two sizes of the tree.
-
-        Only for sizes published long enough ago that nobody still reads a checkpoint from before. Not worth
-        an error: what cannot be removed stays.
-        """
-        level, first, last = 0, start // FULL_WIDTH, stop // FULL_WIDTH
-        while last:
-            for n in range(first, last):
-                for kind in (level, ENTRIES) if level == 0 else (level,):
-                    full = self.path / Tile(kind, n).path
-                    partial = full.with_name(f"{full.name}.p")
-                    if partial.is_dir() and full.is_file():
-                        shutil.rmtree(partial, ignore_errors=True)
-            level, first, last = level + 1, first // FULL_WIDTH, last // FULL_WIDTH
-
-
-def _holds(target: Path, data: bytes) -> bool:
-    try:
-        return target.stat().st_size == len(data) and target.read_bytes() == data
-    except FileNotFoundError:
-        return False
-
-
-def _cut_bundle(data: bytes, width: int) -> bytes:
-    """The first `width` entries of a bundle."""
-    at = 0
-    for _ in range(width):
-        at += 2 + int.from_bytes(data[at : at + 2], "big")
-    if at > len(data):
-        raise LookupError("an entry bundle is cut short")
-    return data[:at]

@@ -71,7 +71,12 @@ def up(
     _say(f"log       {settings.origin}")
     _say(f"ledger    {settings.ledger_url}   takes entries: POST /v1/entries")
     _say(f"public    http://{settings.publisher_listen}   checkpoint, tiles, index proofs")
-    _say(f"files     {settings.home}   settings, keys, database, policy.txt, public/")
+    here = "settings, keys, database, policy.txt"
+    if isinstance(settings.public, Path):
+        _say(f"files     {settings.home}   {here}, {settings.public.name}/")
+    else:
+        _say(f"files     {settings.home}   {here}")
+        _say(f"bucket    {settings.public.url}   checkpoint, tiles")
     if not settings.policy.exists():
         _say("no witness yet, so nothing is published; run: glassbook witness add VKEY URL")
     extra = ["--passphrase-file", str(passphrase_file)] if passphrase_file else []

@@ -132,4 +132,4 @@ def test_an_older_database_or_public_folder_put_back_goes_unseen(whole: WholeLog
     _put_back(database, old_checkpoint, copy)
     told = whole.doctor(copy, code=3)
     assert "✓ signed checkpoint: " in told
-    assert "✗ public folder: holds " in told and "was it restored? The publisher writes it again" in told
+    assert "✗ public files: hold " in told and "were they restored? The publisher writes them again" in told

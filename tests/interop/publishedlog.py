@@ -61,7 +61,7 @@ class PublishedLog:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.settings: Settings = read_settings(home)
-        self.public = self.settings.public
+        self.public = self.home / "public"
         self.url = f"http://{self.settings.publisher_listen}"
         self.log_vkeys = (home / "log-vkeys.txt").read_text().split()
         self.notes: list[bytes] = []

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bucketserver import BucketServer
 from smalllog import Clock, SmallLog
 
 
@@ -21,3 +22,9 @@ def small(tmp_path: Path, clock: Clock) -> Iterator[SmallLog]:
     small.write_policy()
     yield small
     small.close()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[BucketServer]:
+    with BucketServer() as server:
+        yield server

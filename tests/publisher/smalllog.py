@@ -18,13 +18,13 @@ from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey
 from ledger.core.note import Ed25519Signer, MLDSASigner, VerifierKey
 from ledger.core.policy import Policy
 from ledger.core.statements import sign_charter
+from ledger.publicfiles import Folder, PublicFiles
 from ledger.sequencer.run import Sequencer, begin_log
 from ledger.store import Store
 from publisher.policy import PolicyFile, PolicyWitness, format_policy
 from publisher.published import Published
 from publisher.run import Publisher
 from publisher.signing import LogSigner, SignedFile
-from publisher.tiles import Folder
 from verifier_cli.witness import witness_app
 from verifier_cli.witnessfile import WitnessFile
 
@@ -40,6 +40,10 @@ LOG_VKEYS: tuple[VerifierKey, VerifierKey] = (
     Ed25519Signer(ORIGIN, ED25519).vkey,
     MLDSASigner(ORIGIN, MLDSA).vkey,
 )
+
+
+Read = Callable[[str], bytes | None]
+"""A published file by its name, None when it is not there."""
 
 
 class Clock:
@@ -145,7 +149,7 @@ class SmallLog:
 
     def publisher(
         self,
-        folder: Folder | None = None,
+        files: PublicFiles | None = None,
         signed: SignedFile | None = None,
         refresh_s: int = 300,
         witness_wait_s: float = 0.2,
@@ -154,7 +158,7 @@ class SmallLog:
         self.published = Published(self.store)
         publisher = Publisher(
             self.store,
-            folder or Folder(self.public),
+            files or Folder(self.public),
             LogSigner(ORIGIN, ED25519, MLDSA),
             signed or SignedFile(self.home / "keys" / "signed"),
             PolicyFile(self.home / "policy.txt", *LOG_VKEYS),
@@ -174,24 +178,25 @@ class SmallLog:
         self.store.close()
 
 
-def walk(folder: Path, policy: Policy, now: int) -> list[bytes]:
-    """Audit a published folder without any code of the publisher: all entries of the published checkpoint.
+def walk(place: Path | Read, policy: Policy, now: int) -> list[bytes]:
+    """Audit published files without any code of the publisher: all entries of the published checkpoint.
 
     Reads the checkpoint under the policy, every entry bundle by the paths of tlog-tiles, every hash tile,
     and holds them against each other and against the root.
     """
-    opened = policy.open((folder / "checkpoint").read_bytes(), now)
+    read = place if callable(place) else _reader(place)
+    opened = policy.open(_there(read("checkpoint")), now)
     size, root = opened.checkpoint.size, opened.checkpoint.root
     entries: list[bytes] = []
     while len(entries) < size:
         width = min(256, size - len(entries))
-        data = _tile(folder, "entries", len(entries) // 256, width)
+        data, whole = _tile(read, "entries", len(entries) // 256, width)
         at = 0
         for _ in range(width):
             length = int.from_bytes(data[at : at + 2], "big")
             entries.append(data[at + 2 : at + 2 + length])
             at += 2 + length
-        if not _partial_gone(folder, "entries", (len(entries) - 1) // 256, width):
+        if whole:
             assert at == len(data)
     assert mth(entries) == root
     level, span = 0, 1
@@ -200,24 +205,30 @@ def walk(folder: Path, policy: Policy, now: int) -> list[bytes]:
             width = min(256, size // span - 256 * n)
             first = [(256 * n + slot) * span for slot in range(width)]
             wanted = b"".join(mth(entries[start : start + span]) for start in first)
-            assert _tile(folder, str(level), n, width)[: 32 * width] == wanted
+            assert _tile(read, str(level), n, width)[0][: 32 * width] == wanted
         level, span = level + 1, span * 256
     last = decode_entry(entries[-1])
     assert last.encode()[:10] == b"\x01\x03" + u64(size - 1)
     return entries
 
 
-def _path(folder: Path, kind: str, n: int) -> Path:
+def _reader(folder: Path) -> Read:
+    def read(name: str) -> bytes | None:
+        path = folder / name
+        return path.read_bytes() if path.is_file() else None
+
+    return read
+
+
+def _there(data: bytes | None) -> bytes:
+    assert data is not None
+    return data
+
+
+def _tile(read: Read, kind: str, n: int, width: int) -> tuple[bytes, bool]:
+    """The tile, and whether it is the file of just this width."""
     assert n < 1000
-    return folder / "tile" / kind / f"{n:03d}"
-
-
-def _partial_gone(folder: Path, kind: str, n: int, width: int) -> bool:
-    return width < 256 and not (_path(folder, kind, n).parent / f"{n:03d}.p" / str(width)).exists()
-
-
-def _tile(folder: Path, kind: str, n: int, width: int) -> bytes:
-    full = _path(folder, kind, n)
-    if width < 256 and (partial := full.parent / f"{n:03d}.p" / str(width)).exists():
-        return partial.read_bytes()
-    return full.read_bytes()
+    full = f"tile/{kind}/{n:03d}"
+    if width < 256 and (partial := read(f"{full}.p/{width}")) is not None:
+        return partial, True
+    return _there(read(full)), width == 256

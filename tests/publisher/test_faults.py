@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from smalllog import NOW, Clock, SmallLog, walk
 
+from ledger.publicfiles import Folder
 from ledger.store import Connection, Store, StoreBusy
 from ledger.store.publication import read_publication
 from publisher.signing import SignedFile
-from publisher.tiles import Folder
 
 
 class Faults:
@@ -52,9 +52,10 @@ class FaultyFolder(Folder):
     def _place(self, part: Path, target: Path) -> None:
         self.faults.write("name", lambda: super(FaultyFolder, self)._place(part, target), full(target))
 
-    def replace_checkpoint(self, note: bytes) -> None:
-        replace = super().replace_checkpoint
-        self.faults.write("checkpoint", lambda: replace(note), full(self.path))
+    def replace_checkpoint(self, note: bytes, expected: str | None) -> str:
+        replace, versions = super().replace_checkpoint, list[str]()
+        self.faults.write("checkpoint", lambda: versions.append(replace(note, expected)), full(self.path))
+        return versions[0]
 
 
 class FaultySigned(SignedFile):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from ledger.core.errors import Malformed
 from ledger.core.tiles import Tile, tiles_of
-from publisher.tiles import Edge, Folder
+from ledger.publicfiles import Folder
+from publisher.tiles import Edge
 
 
 def entries_of(size: int) -> list[bytes]:

@@ -15,11 +15,11 @@ from oracle import mth
 from smalllog import LOG_VKEYS, ORIGIN, Clock, SmallLog
 
 from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile, tiles_of
+from ledger.publicfiles import Folder
 from publisher import growing
 from publisher.policy import PolicyWitness, format_policy
 from publisher.run import Publisher
 from publisher.serve import Site, public_app
-from publisher.tiles import Folder
 
 
 class ReadingWitness:

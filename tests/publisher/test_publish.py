@@ -8,6 +8,7 @@ import pytest
 from smalllog import NOW, Clock, SmallLog, walk
 
 from ledger.core.statements import parse_charter
+from ledger.publicfiles import Folder
 from publisher import growing
 from publisher.policy import PolicyRefused
 from publisher.recovery import Superseded
@@ -215,3 +216,23 @@ def test_another_publisher_that_signed_meanwhile_is_noticed(small: SmallLog) -> 
         first.round()
     assert first.round()
     assert len(walk(small.public, small.policy(), NOW)) == 10
+
+
+def test_a_long_log_is_pruned_in_steps_that_hold_no_checkpoint_up(
+    small: SmallLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growing, "PARTIALS_KEPT_S", 0)
+    monkeypatch.setattr(growing, "PRUNED_AT_ONCE", 512)
+    small.append(300)
+    assert small.publisher().round()
+    small.append(1300)
+    publisher, partial = small.publisher(), small.public / "tile" / "0" / "001.p"
+    assert partial.is_dir() and publisher.round()
+    assert not partial.is_dir()
+    files, steps = Folder(small.public), list[tuple[int, int]]()
+    files.prune = lambda start, stop: steps.append((start, stop))  # type: ignore[method-assign]
+    publisher = small.publisher(files)
+    for _ in range(5):
+        small.append(1)
+        assert publisher.round()
+    assert steps == [(0, 512), (512, 1024), (1024, 1536), (1536, 1612), (1612, 1614)]

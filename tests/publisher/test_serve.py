@@ -18,11 +18,11 @@ from ledger.core.encoding import b64decode, b64encode, sha256
 from ledger.core.entries import IndexRoot, decode_entry, index_label, registry_index_label
 from ledger.core.index import check_index_proof
 from ledger.core.merkle import check_inclusion, leaf_hash, root_from_inclusion
+from ledger.publicfiles import Folder
 from ledger.store import StoreBusy, inbox
 from ledger.store.log import read_entries
 from publisher.run import Publisher
 from publisher.serve import MAX_BODY, MAX_TOKENS, Site, public_app
-from publisher.tiles import Folder
 
 
 class Public:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from ledger.core.encoding import b64encode
 from ledger.core.policy import Policy, parse_policy
+from ledger.publicfiles import open_public_files
 from ledger.sequencer.run import run_sequencer
 from ledger.service.app import create_app
 from ledger.service.body import Submission
@@ -24,7 +25,6 @@ from publisher.published import Published
 from publisher.run import Publisher
 from publisher.serve import Site, public_app
 from publisher.signing import LogSigner, SignedFile
-from publisher.tiles import Folder
 from verifier_cli.witness import witness_app
 from verifier_cli.witnessfile import WitnessFile
 
@@ -69,7 +69,7 @@ class LiveLedger:
         self.settings: Settings = parse_settings(f'origin = "{ORIGIN}"\n[ledger]\n{lines}'.encode(), home)
         self._ends: list[Callable[[], object]] = [self.small.close]
         self._published = Published(self.small.store)
-        self._folder = Folder(self.settings.public)
+        self._folder = open_public_files(self.settings.public)
         self._policy_file = PolicyFile(home / "policy.txt", *LOG_VKEYS)
         self.publisher = Publisher(
             self.small.store,
