@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -39,9 +39,17 @@ class Report:
 
     figures: list[Figure] = field(default_factory=list)
     raws: list[Raw] = field(default_factory=list)
+    full_load: float = 0.0
+    """Entries a second that one log took last, as `ingest` measured it; 0 when it has not yet."""
 
     def add(self, figure: Figure) -> None:
         self.figures.append(figure)
+
+    def add_cpu(self, part: str, seconds: Mapping[str, float], entries: int) -> None:
+        """Where the CPU time went, by what the processes do: microseconds for each entry, and in all."""
+        for role, spent in seconds.items():
+            self.add(Figure(f"{part}: CPU, {role}", 1e6 * spent / entries, "µs/entry"))
+        self.add(Figure(f"{part}: CPU, all", 1e6 * sum(seconds.values()) / entries, "µs/entry"))
 
     @contextmanager
     def against_raw(self) -> Iterator[Callable[[float], float]]:

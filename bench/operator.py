@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -86,12 +87,22 @@ class Operator:
         """The log's policy: its own keys and the witness."""
         return parse_policy((self.home / "policy.txt").read_bytes())
 
+    @property
+    def verifying(self) -> str:
+        """The Ed25519 library that the ledger verifies with, as its /metrics names it; empty when they do not."""
+        connection = http.client.HTTPConnection(self.ledger, timeout=60)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        found = re.search(r'^glassbook_ed25519_info\{[^}]*library="([^"]+)"', text, re.MULTILINE)
+        return found[1] if found else ""
+
     def register(self, source: BenchSource) -> None:
         """Register a source and wait until it is published."""
         pem = read_private(self.home / "keys" / "registrar.key")
         registrar = parse_private_key(pem, None, "registrar.key")
         assert isinstance(registrar, Ed25519PrivateKey)
-        entry = sign_source(registrar, parse_charter(self._charter()), source.number, statement(source))
+        entry = sign_source(registrar, parse_charter(self.charter), source.number, statement(source))
         (result,) = self.post([{"entry": b64encode(entry)}], "?wait=published")
         if result["status"] != "published":
             raise RuntimeError(f"the source was not published: {result}")
@@ -106,7 +117,9 @@ class Operator:
         results: list[dict[str, str]] = answer["results"]
         return results
 
-    def _charter(self) -> bytes:
+    @property
+    def charter(self) -> bytes:
+        """The charter as leaf 0."""
         from ledger.settings import read_settings
         from ledger.store import Store
         from ledger.store.log import read_entries
@@ -118,7 +131,7 @@ class Operator:
         return raw
 
     def _log_vkey(self) -> str:
-        return parse_charter(self._charter()).log_vkeys[0].text
+        return parse_charter(self.charter).log_vkeys[0].text
 
     def _start(self, module: str, words: list[str]) -> None:
         command = [sys.executable, "-c", f"from {module} import main; main()", *words]
