@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import audit, index, ingest, lookup, otlp, prepare
+from bench import audit, growth, index, ingest, latency, lookup, otlp, prepare
 from bench.figures import Report
 
 app = typer.Typer(
@@ -18,6 +18,8 @@ app = typer.Typer(
 
 PARTS: dict[str, Callable[[Report, float], None]] = {
     "ingest": ingest.measure,
+    "latency": latency.measure,
+    "growth": growth.measure,
     "audit": audit.measure,
     "lookup": lookup.measure,
     "index": index.measure,
