@@ -13,6 +13,10 @@ from rich.table import Table
 from bench.raw import Raw, cores_given, measure_raw
 
 
+class CannotMeasure(Exception):
+    """A part needs what is not installed here; the message says what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One measured figure. `target` bounds `ratio` where there is one and `value` elsewhere."""

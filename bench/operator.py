@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -41,12 +42,16 @@ class Operator:
 
     origin = "log.example/bench"
 
-    def __init__(self, folder: Path, database: str = "") -> None:
-        """`database`: the URL of an empty one; by itself a file of SQLite."""
+    def __init__(self, folder: Path, database: str = "", ledgers: int = 0) -> None:
+        """`database`: the URL of an empty one; by itself a file of SQLite. With `ledgers`, so many `ledger serve` are
+        started, and sequencer and publisher by themselves; without, `up` starts them."""
         self.home = folder / "log"
         self.ledger = f"127.0.0.1:{free_port()}"
         self.public = f"127.0.0.1:{free_port()}"
         self.up: subprocess.Popen[bytes] | None = None
+        self.serving: list[tuple[str, subprocess.Popen[bytes]]] = []
+        """Address and process of each ledger that was started by itself."""
+        self._ledgers = ledgers
         self._folder = folder
         self._database = database
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -77,10 +82,26 @@ class Operator:
         _glassbook(["witness", "add", vkey, f"http://{at}", str(self.home)])
 
     def start(self) -> None:
-        """`glassbook up`; both addresses answer when this returns."""
-        self.up = self.run("ledger.cli", ["up", str(self.home)])
-        for address in (self.ledger, self.public):
+        """Start the log; all its addresses answer when this returns."""
+        if self._ledgers:
+            self._start_parts()
+        else:
+            self.up = self.run("ledger.cli", ["up", str(self.home)])
+        for address in {self.ledger, self.public, *(address for address, _ in self.serving)}:
             wait_open(address)
+
+    def _start_parts(self) -> None:
+        """The scaled form: each ledger has a folder of its own with the same settings but its address."""
+        for words in (["ledger", "sequence"], ["publisher", "run"]):
+            self.run("ledger.cli", [*words, str(self.home)])
+        for number in range(self._ledgers):
+            home, address = self._folder / f"ledger-{number}", self.ledger
+            shutil.copytree(self.home, home)
+            if number:
+                address = f"127.0.0.1:{free_port()}"
+                file = home / "glassbook.toml"
+                file.write_text(file.read_text().replace(self.ledger, address))
+            self.serving.append((address, self.run("ledger.cli", ["ledger", "serve", str(home)])))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
