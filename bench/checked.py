@@ -14,21 +14,19 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from multiprocessing.connection import Connection as Pipe
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from bench.load import Prepared, prepare, send_all
 from bench.logs import bench_source
 from bench.operator import Operator
+from bench.workers import Begin, Workers
 from ledger.client.publiclog import Moved
 from ledger.client.urllog import UrlLog
 from ledger.client.view import View
 from ledger.core.entries import decode_entry
 from ledger.core.jose import parse_json
 from ledger.core.merkle import leaf_hash
-from ledger.core.policy import parse_policy
+from ledger.core.policy import Policy, parse_policy
 from ledger.core.receipt import Receipt, check_receipt
 from ledger.core.statements import Charter, parse_charter
 from ledger.department.handin import Answer
@@ -49,99 +47,39 @@ class Sent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one department does: `batches` requests of `batch` entries each."""
+    """What one department has to know."""
 
     source: int
     ledger: str
     public: str
     policy: bytes
     charter: bytes
-    batches: int
-    batch: int
-    connections: int
+    connections: int = 1
 
 
-class Checking:
-    """Departments with their requests ready; `run` lets them go, and leaving the block ends them."""
+def checking(operator: Operator, departments: int, each: int, batch: int, connections: int) -> Workers:
+    """So many departments with their requests ready, `each` entries in requests of `batch`, sharing the connections.
 
-    def __init__(self, operator: Operator, departments: int, each: int, batch: int, connections: int) -> None:
-        self._jobs = [
-            Job(
-                number,
-                operator.ledger,
-                operator.public,
-                (operator.home / "policy.txt").read_bytes(),
-                operator.charter,
-                each // batch,
-                batch,
-                max(1, connections // departments),
-            )
-            for number in range(1, departments + 1)
-        ]
-        self._pipes: list[Any] = []
-        self._processes: list[Any] = []
-
-    def __enter__(self) -> Checking:
-        context = get_context("spawn")
-        try:
-            for job in self._jobs:
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_work, args=(theirs, job), daemon=True)
-                process.start()
-                theirs.close()
-                self._pipes.append(ours)
-                self._processes.append(process)
-            for pipe in self._pipes:
-                pipe.recv()
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def run(self) -> dict[str, float]:
-        """Let all begin; once all have checked everything, the CPU seconds of all by what they were spent on."""
-        for pipe in self._pipes:
-            pipe.send("go")
-        spent: dict[str, float] = defaultdict(float)
-        for pipe in self._pipes:
-            found = pipe.recv()
-            if isinstance(found, str):
-                raise RuntimeError(found)
-            for what, seconds in found.items():
-                spent[what] += seconds
-        return dict(spent)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        for pipe in self._pipes:
-            pipe.close()
-        for process in self._processes:
-            process.join(10)
-            if process.is_alive():
-                process.kill()
-                process.join()
+    Each tells its CPU seconds by what they were spent on.
+    """
+    policy = (operator.home / "policy.txt").read_bytes()
+    jobs = [
+        Job(
+            number,
+            operator.ledger,
+            operator.public,
+            policy,
+            operator.charter,
+            max(1, connections // departments),
+        )
+        for number in range(1, departments + 1)
+    ]
+    return Workers([(_ready, (job, [batch] * (each // batch))) for job in jobs])
 
 
-def _work(pipe: Pipe, job: Job) -> None:
-    """What a department's process does."""
-    requests = prepare(bench_source(job.source), [job.batch] * job.batches)
-    pipe.send("ready")
-    try:
-        pipe.recv()
-        found: object = Department(job).run(requests)
-    except EOFError:
-        return
-    except Exception as error:
-        found = f"a department could not check everything: {type(error).__name__}: {error}"
-    pipe.send(found)
-    try:
-        pipe.recv()  # its CPU time is read while it still runs
-    except EOFError:
-        pass
+def _ready(job: Job, sizes: Sequence[int]) -> Begin:
+    requests = prepare(bench_source(job.source), sizes)
+    return lambda: Department(job).run(requests)
 
 
 @dataclass(slots=True)
@@ -185,7 +123,7 @@ class Department:
                 answered += 1
             if awaiting and (len(awaiting) >= RECEIPTS_AT_ONCE or answered == len(requests)):
                 some = [awaiting.popleft() for _ in range(min(len(awaiting), RECEIPTS_AT_ONCE))]
-                missing = self.check_receipts(some, policy)
+                missing = self.check_receipts(some, policy, UrlLog(f"http://{job.public}"))
                 awaiting.extendleft(reversed(missing))
                 if len(missing) == len(some):
                     time.sleep(PAUSE)
@@ -203,11 +141,10 @@ class Department:
         if arrived.bad:
             raise RuntimeError(f"{arrived.bad} promises are not good: {arrived.why}")
 
-    def check_receipts(self, entries: Sequence[bytes], policy: Any) -> list[bytes]:
-        """Fetch and check the receipts of these entries; those that have none yet."""
+    def check_receipts(self, entries: Sequence[bytes], policy: Policy, log: UrlLog) -> list[bytes]:
+        """Fetch and check the receipts of these entries; those that have none yet. Closes the log."""
         with self.spending(FETCHING):
             now = int(time.time())
-            log = UrlLog(f"http://{self.job.public}")
             try:
                 view = View.open(log, policy, now)
                 labels = [decode_entry(entry).index_label or b"" for entry in entries]

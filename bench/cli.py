@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import audit, growth, index, ingest, latency, lookup, otlp, prepare, two
+from bench import audit, day, growth, index, ingest, latency, lookup, otlp, prepare, two
 from bench.figures import CannotMeasure, Report
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Report, float], None]] = {
     "latency": latency.measure,
     "growth": growth.measure,
     "two": two.measure,
+    "day": day.measure,
     "audit": audit.measure,
     "lookup": lookup.measure,
     "index": index.measure,

@@ -14,8 +14,10 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
 from bench import ingest
 from bench.figures import Figure, Report
@@ -31,6 +33,13 @@ CONNECTIONS = 64
 SAMPLES = 50
 SHARE = 0.5
 OF_THE_INTERVAL = 2.0
+
+
+class Arrival(NamedTuple):
+    """A request, and when it is due: seconds from the beginning."""
+
+    at: float
+    request: Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +60,10 @@ def measure(report: Report, scale: float) -> None:
     sizes = _sizes(int(rate * max(2.0, SECONDS * scale)))
     with ingest.running() as operator:
         requests = prepare(bench_source(1), sizes)
+        begin = [before / rate for before in accumulate(sizes, initial=0)]
+        arrivals = [Arrival(at, request) for at, request in zip(begin, requests, strict=False)]
         cpu = CpuWindow()
-        answered = offer(operator.ledger, requests, rate)
+        answered = offer(operator.ledger, arrivals, "?wait=published")
         window = cpu.seconds()
         published = [
             one for one in answered if one.answer.count(b'"status":"published"') == len(one.request.entries)
@@ -85,11 +96,15 @@ def _sizes(entries: int) -> list[int]:
 
 
 def offer(
-    address: str, requests: Sequence[Prepared], rate: float, connections: int = CONNECTIONS
+    address: str,
+    arrivals: Sequence[Arrival],
+    query: str = "",
+    connections: int = CONNECTIONS,
+    answered: Callable[[Answered], None] = lambda one: None,
 ) -> list[Answered]:
-    """Send each request when it is due at `rate` entries a second, and wait for all answers."""
+    """Send each request when it is due, and wait for all answers; `answered` is told of each as it comes."""
     due_now: queue.SimpleQueue[tuple[float, Prepared] | None] = queue.SimpleQueue()
-    answered: list[Answered] = []
+    found: list[Answered] = []
     failed: list[Exception] = []
 
     def send() -> None:
@@ -97,8 +112,9 @@ def offer(
         try:
             while (item := due_now.get()) is not None:
                 due, request = item
-                answer = connection.hand_in(request, "?wait=published")
-                answered.append(Answered(request, due, time.monotonic() - due, answer))
+                answer = connection.hand_in(request, query)
+                found.append(Answered(request, due, time.monotonic() - due, answer))
+                answered(found[-1])
         except Exception as error:
             failed.append(error)
         finally:
@@ -107,18 +123,17 @@ def offer(
     threads = [threading.Thread(target=send) for _ in range(connections)]
     for thread in threads:
         thread.start()
-    due = time.monotonic() + 0.1
-    for request in requests:
-        time.sleep(max(0.0, due - time.monotonic()))
-        due_now.put((due, request))
-        due += len(request.entries) / rate
+    begun = time.monotonic() + 0.1
+    for one in arrivals:
+        time.sleep(max(0.0, begun + one.at - time.monotonic()))
+        due_now.put((begun + one.at, one.request))
     for _ in threads:
         due_now.put(None)
     for thread in threads:
         thread.join()
     if failed:
         raise failed[0]
-    return answered
+    return found
 
 
 def _check(some: Sequence[Answered], policy: Policy) -> None:

@@ -24,10 +24,11 @@ ENVELOPE_BYTES = 2048 + 29
 
 
 class Prepared(NamedTuple):
-    """A request's body, and the entries in it."""
+    """A request's body, the entries in it, and what fetches the envelope of each record."""
 
     body: bytes
     entries: list[bytes]
+    tokens: list[bytes]
 
 
 Answered = Callable[[Prepared, bytes], None]
@@ -41,20 +42,23 @@ def prepare(source: BenchSource, sizes: Sequence[int]) -> list[Prepared]:
 
 def _prepare(source: BenchSource, size: int) -> Prepared:
     entries = [source.record(secrets.token_bytes(32), secrets.token_bytes(32)) for _ in range(size)]
-    return Prepared(body_of(entries), entries)
+    return request_of(entries)
 
 
-def body_of(entries: Sequence[bytes]) -> bytes:
-    """The JSON of `POST /v1/entries`."""
+def request_of(entries: Sequence[bytes], with_envelopes: bool = True) -> Prepared:
+    """A request that hands these entries in; coverages have no envelopes."""
     submissions = []
-    for entry in entries:
-        # A ledger cannot tell an envelope from random bytes, and must not be able to.
-        envelope = b"\x01" + secrets.token_bytes(ENVELOPE_BYTES - 1)
-        fetch = sha256(secrets.token_bytes(32)).digest()
-        submissions.append(
-            {"entry": b64encode(entry), "envelope": b64encode(envelope), "fetch": b64encode(fetch)}
-        )
-    return json.dumps({"entries": submissions}, separators=(",", ":")).encode()
+    tokens = [secrets.token_bytes(32) for _ in entries if with_envelopes]
+    for number, entry in enumerate(entries):
+        submission = {"entry": b64encode(entry)}
+        if with_envelopes:
+            # A ledger cannot tell an envelope from random bytes, and must not be able to.
+            envelope = b"\x01" + secrets.token_bytes(ENVELOPE_BYTES - 1)
+            fetch = b64encode(sha256(tokens[number]).digest())
+            submission |= {"envelope": b64encode(envelope), "fetch": fetch}
+        submissions.append(submission)
+    body = json.dumps({"entries": submissions}, separators=(",", ":")).encode()
+    return Prepared(body, list(entries), tokens)
 
 
 class Connection:

@@ -21,6 +21,7 @@ _NAMES = {
     "publisher run": "publisher",
     "witness": "witness",
     "up": "up",
+    "watch": "auditor",
 }
 
 
