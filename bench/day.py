@@ -29,6 +29,7 @@ from bench.logs import bench_source
 from bench.nation import DayOf, Plan, citizens, departments
 from bench.operator import Operator
 from bench.processes import CpuWindow, memory_by_role
+from bench.storage import stored
 from bench.workers import Workers
 from ledger.core.encoding import b64encode
 
@@ -61,7 +62,7 @@ def measure(report: Report, scale: float) -> None:
             (entry, token) for one in before for entry, token in zip(one.entries, one.tokens, strict=True)
         ]
         time.sleep(2.0)
-        stored = _bytes(operator)
+        begin = stored(operator)
         with Follower(operator, Path(folder)), Looking(operator) as looking:
             told = _live(operator, plan, known)
             spent, memory = (
@@ -70,9 +71,13 @@ def measure(report: Report, scale: float) -> None:
             )
         _say(report, plan, told, looking)
         report.add(Figure("day: resident, the log's processes together", memory, "MiB"))
-        report.add(
-            Figure("day: storage, envelopes too", (_bytes(operator) - stored) / plan.accesses, "bytes/access")
-        )
+        end = stored(operator)
+        for what, more in (
+            ("the database without envelopes", end.database - begin.database),
+            ("envelopes", end.envelopes - begin.envelopes),
+            ("public files", end.public - begin.public),
+        ):
+            report.add(Figure(f"day: storage, {what}", more / plan.accesses, "bytes/access"))
         report.add_cpu("day", spent, plan.accesses)
         _audit(report, operator, Path(folder), plan.accesses + KNOWN)
 
@@ -175,11 +180,8 @@ def _say(report: Report, plan: Plan, told: Told, looking: Looking) -> None:
         for kind, count in sorted(day.requests.items()):
             report.add(Figure(f"day: {who}, requests of {kind}", count, ""))
             report.add(Figure(f"day: {who}, bytes of {kind}", day.sent_bytes[kind] / count, "bytes/request"))
-
-
-def _bytes(operator: Operator) -> int:
-    """Bytes of the log's files all told."""
-    return sum(file.stat().st_size for file in operator.home.rglob("*") if file.is_file())
+    handed_in = told.departments.sent_bytes["entries"]
+    report.add(Figure("day: bytes handed in", handed_in / plan.accesses, "bytes/access"))
 
 
 def _audit(report: Report, operator: Operator, folder: Path, records: int) -> None:

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.figures import Figure, Report
@@ -23,6 +21,7 @@ from bench.load import Prepared, prepare, send_all
 from bench.logs import DAY, EPOCH, bench_source
 from bench.operator import Operator
 from bench.processes import memory_by_role
+from bench.storage import stored
 from ledger.client.urllog import UrlLog
 from ledger.client.view import View
 from ledger.core.entries import Record, decode_entry
@@ -154,35 +153,12 @@ def _document(entries: Sequence[bytes]) -> Sequence[object]:
 
 
 def _storage(report: Report, operator: Operator, size: int) -> None:
-    """Bytes a record, SQLite's pages by table (`dbstat`) once the write-ahead log is back in the file."""
-    tables, public = 0, 0
-    for path in operator.home.glob("*.sqlite"):
-        with _reading(path) as db:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            (pages,), (page,) = (
-                db.execute("PRAGMA page_count").fetchone(),
-                db.execute("PRAGMA page_size").fetchone(),
-            )
-            (details,) = db.execute(
-                "SELECT COALESCE(SUM(pgsize), 0) FROM dbstat JOIN sqlite_schema USING (name)"
-                " WHERE tbl_name = 'envelopes'"
-            ).fetchone()
-            tables += pages * page - details
-    for file in operator.settings.public.rglob("*"):
-        public += file.stat().st_size if file.is_file() else 0
-    report.add(Figure("growth: database without envelopes", tables / size, "bytes/record"))
-    report.add(Figure("growth: public files", public / size, "bytes/record"))
+    found = stored(operator)
+    report.add(Figure("growth: database without envelopes", found.database / size, "bytes/record"))
+    report.add(Figure("growth: public files", found.public / size, "bytes/record"))
     name = f"growth: storage without envelopes, {size:,} entries"
-    report.add(Figure(name, (tables + public) / size, "bytes/record", target=450, at_least=False))
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    db = sqlite3.connect(path)
-    try:
-        yield db
-    finally:
-        db.close()
+    value = (found.database + found.public) / size
+    report.add(Figure(name, value, "bytes/record", target=450, at_least=False))
 
 
 def _memory(report: Report, operator: Operator) -> None:
