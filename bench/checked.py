@@ -27,7 +27,7 @@ from ledger.core.entries import decode_entry
 from ledger.core.jose import parse_json
 from ledger.core.merkle import leaf_hash
 from ledger.core.policy import Policy, parse_policy
-from ledger.core.receipt import Receipt, check_receipt
+from ledger.core.receipt import Receipt, ReceiptChecker
 from ledger.core.statements import Charter, parse_charter
 from ledger.department.handin import Answer
 from ledger.department.promises import check_promises
@@ -154,19 +154,20 @@ class Department:
             finally:
                 log.close()
         with self.spending(CHECKING):
+            checker = view.checker()
             return [
                 entry
                 for entry, receipt in zip(entries, receipts, strict=True)
-                if not self.is_receipt(receipt, entry, view)
+                if not self.is_receipt(receipt, entry, checker)
             ]
 
-    def is_receipt(self, receipt: Receipt | None, entry: bytes, view: View) -> bool:
+    def is_receipt(self, receipt: Receipt | None, entry: bytes, checker: ReceiptChecker) -> bool:
         """Whether there is one; it was checked then. Raises what `check_receipt` does."""
         if receipt is None:
             return False
         if receipt.entry != entry:
             raise RuntimeError("a receipt is for another entry")
-        check_receipt(receipt, view.policy, view.now, view.opened)
+        checker.check(receipt)
         return True
 
     @contextmanager
