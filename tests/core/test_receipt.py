@@ -186,7 +186,7 @@ def test_a_checker_does_not_carry_what_it_saw_to_another_checkpoint(archive: Arc
     with pytest.raises(
         ProofRefuted
     ):  # the index root that the checker knows, under a checkpoint that it is not of
-        checker.check(Receipt(theirs.entry, theirs.proof, archive.index_root, theirs.index_proof))
+        checker.check(Receipt(theirs.entry, theirs.proof, archive.index_root, archive.receipt(1).index_proof))
     assert checker.check(theirs).opened.checkpoint.size == other.size
     assert checker.check(receipt).opened.checkpoint.size == archive.size
 
