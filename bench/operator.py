@@ -67,6 +67,7 @@ class Operator:
 
     def found(self) -> None:
         """Make the log and its witness, which is started: whoever publishes asks it."""
+        self._folder.mkdir(exist_ok=True)
         charter = self._folder / "charter.toml"
         charter.write_text(CHARTER)
         words = ["init", str(self.home), "--origin", self.origin, "--charter", str(charter), "--yes"]
