@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 from bench.figures import Figure, Report
 from bench.logs import POLICY, publish_records
+from bench.processes import Resident
 
 RECORDS = 1_000_000
 ROOT_EVERY = 10_000
@@ -33,7 +33,7 @@ def measure(report: Report, scale: float) -> None:
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, text=True, env={**os.environ, "XDG_DATA_HOME": folder}
             )
-            resident = _Resident(process.pid)
+            resident = Resident(process.pid)
             out, _ = process.communicate()
             rate = entries / (time.perf_counter() - started)
             if process.returncode != 0 or json.loads(out)["verdict"] != "holds":
@@ -43,34 +43,3 @@ def measure(report: Report, scale: float) -> None:
             report.add(
                 Figure("audit: resident, all processes", resident.mib, "MiB", None, 512, at_least=False)
             )
-
-
-class _Resident:
-    """The most memory that a process and its children had at one time, looked at twice a second (Linux)."""
-
-    def __init__(self, pid: int) -> None:
-        self.mib = 0.0
-        threading.Thread(target=self._watch, args=(pid,), daemon=True).start()
-
-    def _watch(self, pid: int) -> None:
-        while Path(f"/proc/{pid}").exists():
-            try:
-                self.mib = max(self.mib, sum(map(_proportional_mib, [pid, *_children(pid)])))
-            except (OSError, ValueError):
-                return
-            time.sleep(0.5)
-
-
-def _children(pid: int) -> list[int]:
-    children: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        children += map(int, (task / "children").read_text().split())
-    return children
-
-
-def _proportional_mib(pid: int) -> float:
-    """Its own memory, and its part of what it shares with others."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    return 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,6 +12,10 @@ from rich.table import Table
 
 from bench.raw import Raw, cores_given, measure_raw
 from ledger.vectors import choose
+
+
+class CannotMeasure(Exception):
+    """A part needs what is not installed here; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class Figure:
     ratio: float | None = None
     target: float | None = None
     at_least: bool = True
+    of: str = "raw"
+    """What `ratio` is taken against."""
 
     @property
     def reached(self) -> bool | None:
@@ -40,9 +46,17 @@ class Report:
 
     figures: list[Figure] = field(default_factory=list)
     raws: list[Raw] = field(default_factory=list)
+    full_load: float = 0.0
+    """Entries a second that one log took last, as `ingest` measured it; 0 when it has not yet."""
 
     def add(self, figure: Figure) -> None:
         self.figures.append(figure)
+
+    def add_cpu(self, part: str, seconds: Mapping[str, float], entries: int) -> None:
+        """Where the CPU time went, by what the processes do: microseconds for each entry, and in all."""
+        for role, spent in seconds.items():
+            self.add(Figure(f"{part}: CPU, {role}", 1e6 * spent / entries, "µs/entry"))
+        self.add(Figure(f"{part}: CPU, all", 1e6 * sum(seconds.values()) / entries, "µs/entry"))
 
     @contextmanager
     def against_raw(self) -> Iterator[Callable[[float], float]]:
@@ -74,12 +88,13 @@ class Report:
             f"raw: {min(rates):,.0f} to {max(rates):,.0f} Ed25519 verifications a second on {cores_given()} cores"
         )
         console.print(f"the ledger checks and makes signatures {choose('auto').bulk.name}")
-        table = Table("figure", "value", "of raw", "to reach", "")
+        table = Table("figure", "value", "ratio (of raw)", "to reach", "")
         for figure in self.figures:
             sign = "≥" if figure.at_least else "≤"
             target = "" if figure.target is None else f"{sign} {figure.target:g}"
             verdict = {None: "", True: "[green]reached[/]", False: "[red]missed[/]"}[figure.reached]
-            ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
+            of = "" if figure.of == "raw" else f" of {figure.of}"
+            ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}{of}"
             table.add_row(
                 figure.name,
                 f"{figure.value:,.{0 if figure.value >= 1000 else 3}f} {figure.unit}".rstrip(),

@@ -18,6 +18,8 @@ from pathlib import Path
 from bench.figures import Figure, Report
 from bench.logs import ORIGIN, charter_entry
 from ledger.core.entries import Record
+from ledger.core.index import MemoryRows, PrefixTree
+from ledger.core.indexproof import ROW
 from ledger.core.merkle import leaf_hash
 from ledger.sequencer.run import Sequencer, begin_log
 from ledger.store import Store, acceptances, inbox
@@ -25,6 +27,9 @@ from ledger.store import Store, acceptances, inbox
 LABELS = 1_000_000
 BATCH = 10_000
 PROOFS = 200
+FULL, FULL_BITS, TRIED = 1_400, 4, 100
+"""Labels a bucket in a log of 365 million, how many buckets of such are made, and how often each thing is done."""
+
 _DAY = 20_500
 
 
@@ -46,6 +51,29 @@ def measure(report: Report, scale: float) -> None:
     report.add(
         Figure("index: one proof, slowest of 200", opened["proof_ms"], "ms", target=5.0, at_least=False)
     )
+
+    insert_ms, proof_ms = _full_buckets()
+    what = f"in a bucket of {FULL:,} labels"
+    report.add(Figure(f"index: CPU to put a label in, {what}", insert_ms, "ms"))
+    report.add(Figure(f"index: CPU of a proof, {what}", proof_ms, "ms"))
+
+
+def _full_buckets() -> tuple[float, float]:
+    """Milliseconds to put one label in and to prove one, where buckets are as full as in a log hundreds of times as
+    large: few buckets stand for many, as what is done in one does not depend on how many there are."""
+    rows = MemoryRows(FULL_BITS)
+    tree = PrefixTree(rows, FULL_BITS)
+    count = FULL << FULL_BITS
+    tree.insert_packed(rows, [ROW.pack(os.urandom(32), index) for index in range(count)])
+    tree.flush()
+    begun = time.process_time()
+    for index in range(TRIED):
+        tree.insert_many([(os.urandom(32), count + index)])
+        tree.flush()
+    inserted = time.process_time()
+    for _ in range(TRIED):
+        tree.prove(os.urandom(32))
+    return 1e3 * (inserted - begun) / TRIED, 1e3 * (time.process_time() - inserted) / TRIED
 
 
 def _build(url: str, count: int) -> float:

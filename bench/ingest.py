@@ -1,31 +1,28 @@
 """Ingest: over HTTP until published under the log's keys and a plain witness, load generator included.
 
-What a department makes (signature, label, envelope) is made before the clock starts. The clock runs from the first
-byte sent until the checkpoint that covers the last entry is published; every checkpoint that appears on the way has
-its signatures checked once, and one receipt in a hundred is fetched and checked. Everything is started with the
-commands an operator types.
+The clock runs from the first byte sent until the checkpoint that covers the last entry is published; every checkpoint
+that appears on the way has its signatures checked once, and one receipt in a hundred is fetched and checked. Then the
+same with every promise verified, and every receipt fetched and checked, by departments in processes of their own
+(bench/checked.py). Everything is started with the commands an operator types.
 """
 
 from __future__ import annotations
 
-import http.client
-import json
-import queue
-import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from bench.checked import checking
 from bench.figures import Figure, Report
+from bench.load import Prepared, prepare, send_all
 from bench.logs import bench_source
 from bench.operator import Operator
+from bench.processes import CpuWindow
 from ledger.client.urllog import UrlLog
 from ledger.client.view import View
-from ledger.core.encoding import b64encode
 from ledger.core.entries import decode_entry
 from ledger.core.policy import Opened
 from ledger.core.receipt import check_receipt
@@ -33,11 +30,12 @@ from ledger.core.receipt import check_receipt
 RECORDS = 120_000
 BATCH = 1000
 CONNECTIONS = 12
-# The plaintext is 2 KiB; version, nonce and tag come on top (docs/formats.md §4).
-ENVELOPE_BYTES = 2048 + 29
 RECEIPTS_OF = 100
 LOOK_S = 0.05
 DEADLINE_S = 300
+
+CHECKED_RECORDS = 60_000
+DEPARTMENTS = 2
 
 
 class Checkpoints:
@@ -77,27 +75,74 @@ class Checkpoints:
 
 
 def measure(report: Report, scale: float) -> None:
+    """Hand in and publish; then the same with everything checked."""
+    measure_plain(report, scale)
+    measure_checked(report, scale)
+
+
+def measure_plain(report: Report, scale: float) -> None:
     """Hand in RECORDS entries in requests of BATCH and wait until all are published."""
-    source = bench_source(1)
-    count = max(BATCH, int(RECORDS * scale) // BATCH * BATCH)
-    with tempfile.TemporaryDirectory(prefix="glassbook-bench-") as folder, Operator(Path(folder)) as operator:
-        operator.register(source)
-        entries = [source.record(secrets.token_bytes(32), secrets.token_bytes(32)) for _ in range(count)]
-        bodies = [_body(entries[start : start + BATCH]) for start in range(0, count, BATCH)]
+    count = rounded(RECORDS * scale, BATCH)
+    with running() as operator:
+        requests = prepare(bench_source(1), [BATCH] * (count // BATCH))
         checkpoints = Checkpoints(operator)
-        before, size = len(checkpoints), checkpoints.newest.checkpoint.size
+        before = len(checkpoints)
         with report.against_raw() as ratio:
-            started = time.perf_counter()
-            sending = threading.Thread(target=_send_all, args=(operator.ledger, bodies))
-            sending.start()
-            checkpoints.wait_until(size + count)
-            sending.join()
-            checkpoints.check_receipts(operator.public, _sample(entries))
-            rate = count / (time.perf_counter() - started)
-            report.add(
-                Figure(f"ingest: {count:,} entries, HTTP to published", rate, "entries/s", ratio(rate), 0.35)
-            )
+            window, rate = send_and_publish(operator, checkpoints, requests)
+            report.full_load = rate
+            verified = f", {operator.verifying}" if operator.verifying else ""
+            name = f"ingest: {count:,} entries, HTTP to published{verified}"
+            report.add(Figure(name, rate, "entries/s", ratio(rate), 0.6))
+        report.add_cpu("ingest", window, count)
         report.add(Figure("ingest: checkpoints on the way", len(checkpoints) - before, ""))
+
+
+def measure_checked(report: Report, scale: float) -> None:
+    """Everything checked: the clock stops when the last department has checked its last receipt."""
+    each = rounded(CHECKED_RECORDS * scale / DEPARTMENTS, BATCH)
+    with running() as operator, checking(operator, DEPARTMENTS, each, BATCH, CONNECTIONS) as departments:
+        with report.against_raw() as ratio:
+            cpu = CpuWindow()
+            started = time.perf_counter()
+            told = departments.run()
+            rate = each * DEPARTMENTS / (time.perf_counter() - started)
+            window = cpu.seconds()
+            name = f"ingest, all checked: {each * DEPARTMENTS:,} entries, promises and receipts"
+            report.add(Figure(name, rate, "entries/s", ratio(rate), 0.3))
+        report.add_cpu("ingest, all checked", window, each * DEPARTMENTS)
+        for what in told[0]:
+            value = 1e6 * sum(spent[what] for spent in told) / (each * DEPARTMENTS)
+            report.add(Figure(f"ingest, all checked: of the client's CPU, {what}", value, "µs/entry"))
+
+
+@contextmanager
+def running() -> Iterator[Operator]:
+    """A running log with the sources of all departments registered."""
+    with tempfile.TemporaryDirectory(prefix="glassbook-bench-") as folder, Operator(Path(folder)) as operator:
+        for number in range(1, DEPARTMENTS + 1):
+            operator.register(bench_source(number))
+        yield operator
+
+
+def rounded(count: float, batch: int) -> int:
+    """So many, in whole batches, at least one."""
+    return max(batch, int(count) // batch * batch)
+
+
+def send_and_publish(
+    operator: Operator, checkpoints: Checkpoints, requests: Sequence[Prepared]
+) -> tuple[dict[str, float], float]:
+    """CPU seconds by role, and entries a second, from the first byte sent until all is published and sampled."""
+    entries = [entry for request in requests for entry in request.entries]
+    size = checkpoints.newest.checkpoint.size
+    cpu, started = CpuWindow(), time.perf_counter()
+    sending = threading.Thread(target=send_all, args=([operator.ledger], CONNECTIONS, requests))
+    sending.start()
+    checkpoints.wait_until(size + len(entries))
+    sending.join()
+    checkpoints.check_receipts(operator.public, _sample(entries))
+    rate = len(entries) / (time.perf_counter() - started)
+    return cpu.seconds(), rate
 
 
 def _sample(entries: Sequence[bytes]) -> list[bytes]:
@@ -105,46 +150,3 @@ def _sample(entries: Sequence[bytes]) -> list[bytes]:
     some = 1000 * BATCH // RECEIPTS_OF // 100
     starts = range(0, len(entries), 10 * BATCH)
     return [entry for start in starts for entry in entries[start : start + some]]
-
-
-def _body(entries: Sequence[bytes]) -> bytes:
-    submissions = []
-    for entry in entries:
-        # A ledger cannot tell an envelope from random bytes, and must not be able to.
-        envelope = b"\x01" + secrets.token_bytes(ENVELOPE_BYTES - 1)
-        fetch = sha256(secrets.token_bytes(32)).digest()
-        submissions.append(
-            {"entry": b64encode(entry), "envelope": b64encode(envelope), "fetch": b64encode(fetch)}
-        )
-    return json.dumps({"entries": submissions}, separators=(",", ":")).encode()
-
-
-def _send_all(address: str, bodies: Sequence[bytes]) -> None:
-    waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    for body in bodies:
-        waiting.put(body)
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        for done in [pool.submit(_send, address, waiting) for _ in range(CONNECTIONS)]:
-            done.result()
-
-
-def _send(address: str, waiting: queue.SimpleQueue[bytes]) -> None:
-    """Hand bodies in over one connection until none is left; a busy ledger is asked again when it says."""
-    connection = http.client.HTTPConnection(address, timeout=60)
-    while True:
-        try:
-            body = waiting.get_nowait()
-        except queue.Empty:
-            connection.close()
-            return
-        while True:
-            connection.request("POST", "/v1/entries", body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            answer = response.read()
-            if response.status == 200:
-                break
-            if response.status not in (429, 503):
-                raise RuntimeError(f"the ledger answered {response.status}")
-            time.sleep(float(response.headers.get("Retry-After", "1")))
-        if answer.count(b'"accepted"') != BATCH:
-            raise RuntimeError(f"the ledger did not accept every entry of a batch: {answer[:300]!r}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +22,9 @@ from ledger.core.keys import Ed25519PrivateKey, parse_private_key
 from ledger.core.policy import Policy, parse_policy
 from ledger.core.statements import parse_charter, sign_source
 from ledger.files import read_private
+from ledger.settings import Settings, read_settings
+from ledger.store import Store
+from ledger.store.log import read_charter_entry
 
 START_S = 30
 CHARTER = """\
@@ -37,64 +42,100 @@ class Operator:
 
     origin = "log.example/bench"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = "", ledgers: int = 0) -> None:
+        """`database`: the URL of an empty one; by itself a file of SQLite. With `ledgers`, so many `ledger serve` are
+        started, and sequencer and publisher by themselves; without, `up` starts them."""
         self.home = folder / "log"
-        self.ledger = f"127.0.0.1:{_free_port()}"
-        self.public = f"127.0.0.1:{_free_port()}"
+        self.ledger = f"127.0.0.1:{free_port()}"
+        self.public = f"127.0.0.1:{free_port()}"
+        self.up: subprocess.Popen[bytes] | None = None
+        self.serving: list[tuple[str, subprocess.Popen[bytes]]] = []
+        """Address and process of each ledger that was started by itself."""
+        self._ledgers = ledgers
         self._folder = folder
+        self._database = database
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Operator:
+        try:
+            self.found()
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def found(self) -> None:
+        """Make the log and its witness, which is started: whoever publishes asks it."""
+        self._folder.mkdir(exist_ok=True)
         charter = self._folder / "charter.toml"
         charter.write_text(CHARTER)
         words = ["init", str(self.home), "--origin", self.origin, "--charter", str(charter), "--yes"]
-        listen = ["--listen", self.ledger, "--public-listen", self.public]
-        _glassbook([*words, "--no-passphrase", *listen])
-        witness, at = self._folder / "witness.sqlite", f"127.0.0.1:{_free_port()}"
-        log_vkey = self._log_vkey()
-        made = _verify(
-            [
-                "witness",
-                str(witness),
-                "--plain",
-                "--init",
-                "--name",
-                "witness.example/bench",
-                "--log-vkey",
-                log_vkey,
-            ]
-        )
+        words += ["--no-passphrase", "--listen", self.ledger, "--public-listen", self.public]
+        _glassbook([*words, *(["--database", self._database] if self._database else [])])
+        witness, at = str(self._folder / "witness.sqlite"), f"127.0.0.1:{free_port()}"
+        log_vkey = parse_charter(self.charter).log_vkeys[0].text
+        named = ["--name", "witness.example/bench", "--log-vkey", log_vkey]
+        made = _verify(["witness", witness, "--plain", "--init", *named])
         vkey = next(word for word in made.split() if word.startswith("witness.example/bench+"))
-        try:
-            self._start("verifier_cli.cli", ["witness", str(witness), "--plain", "--listen", at])
-            _glassbook(["witness", "add", vkey, f"http://{at}", str(self.home)])
-            self._start("ledger.cli", ["up", str(self.home)])
-            for address in (self.ledger, self.public):
-                _wait_open(address)
-        except BaseException:
-            self._stop()
-            raise
-        return self
+        self.run("verifier_cli.cli", ["witness", witness, "--plain", "--listen", at])
+        wait_open(at)
+        _glassbook(["witness", "add", vkey, f"http://{at}", str(self.home)])
+
+    def start(self) -> None:
+        """Start the log; all its addresses answer when this returns."""
+        if self._ledgers:
+            self._start_parts()
+        else:
+            self.up = self.run("ledger.cli", ["up", str(self.home)])
+        for address in {self.ledger, self.public, *(address for address, _ in self.serving)}:
+            wait_open(address)
+
+    def _start_parts(self) -> None:
+        """The scaled form: each ledger has a folder of its own with the same settings but its address."""
+        for words in (["ledger", "sequence"], ["publisher", "run"]):
+            self.run("ledger.cli", [*words, str(self.home)])
+        for number in range(self._ledgers):
+            home, address = self._folder / f"ledger-{number}", self.ledger
+            shutil.copytree(self.home, home)
+            if number:
+                address = f"127.0.0.1:{free_port()}"
+                file = home / "glassbook.toml"
+                file.write_text(file.read_text().replace(self.ledger, address))
+            self.serving.append((address, self.run("ledger.cli", ["ledger", "serve", str(home)])))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self.stop()
 
     @property
     def policy(self) -> Policy:
         """The log's policy: its own keys and the witness."""
         return parse_policy((self.home / "policy.txt").read_bytes())
 
+    @property
+    def verifying(self) -> str:
+        """The Ed25519 library that the ledger verifies with, as its /metrics names it; empty when they do not."""
+        connection = http.client.HTTPConnection(self.ledger, timeout=60)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        found = re.search(r'^glassbook_ed25519_info\{[^}]*library="([^"]+)"', text, re.MULTILINE)
+        return found[1] if found else ""
+
     def register(self, source: BenchSource) -> None:
         """Register a source and wait until it is published."""
+        (result,) = self.post([{"entry": b64encode(self.registration(source))}], "?wait=published")
+        if result["status"] != "published":
+            raise RuntimeError(f"the source was not published: {result}")
+
+    def registration(self, source: BenchSource) -> bytes:
+        """The registry entry of a source, as the registrar signs it."""
         pem = read_private(self.home / "keys" / "registrar.key")
         registrar = parse_private_key(pem, None, "registrar.key")
         assert isinstance(registrar, Ed25519PrivateKey)
-        entry = sign_source(registrar, parse_charter(self._charter()), source.number, statement(source))
-        (result,) = self.post([{"entry": b64encode(entry)}], "?wait=published")
-        if result["status"] != "published":
-            raise RuntimeError(f"the source was not published: {result}")
+        return sign_source(registrar, parse_charter(self.charter), source.number, statement(source))
 
     def post(self, submissions: Sequence[dict[str, str]], query: str = "") -> list[dict[str, str]]:
         """Hand entries in; the results in order."""
@@ -106,26 +147,30 @@ class Operator:
         results: list[dict[str, str]] = answer["results"]
         return results
 
-    def _charter(self) -> bytes:
-        from ledger.settings import read_settings
-        from ledger.store import Store
-        from ledger.store.log import read_charter_entry
+    @property
+    def settings(self) -> Settings:
+        """What `glassbook.toml` says."""
+        return read_settings(self.home)
 
-        store = Store.open(read_settings(self.home).database)
+    @property
+    def charter(self) -> bytes:
+        """The charter as leaf 0."""
+        store = Store.open(self.settings.database)
         with store.read() as db:
             raw = read_charter_entry(db)
         store.close()
         return raw
 
-    def _log_vkey(self) -> str:
-        return parse_charter(self._charter()).log_vkeys[0].text
-
-    def _start(self, module: str, words: list[str]) -> None:
+    def run(self, module: str, words: list[str]) -> subprocess.Popen[bytes]:
+        """Start a program that runs until this operator is left."""
         command = [sys.executable, "-c", f"from {module} import main; main()", *words]
         with (self._folder / "processes.log").open("ab") as log:
-            self._processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        self._processes.append(process)
+        return process
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End all that was started."""
         for process in reversed(self._processes):
             process.send_signal(signal.SIGTERM)
         for process in reversed(self._processes):
@@ -152,13 +197,15 @@ def _run(module: str, words: list[str]) -> str:
     return done.stdout
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nothing listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _wait_open(address: str) -> None:
+def wait_open(address: str) -> None:
+    """Until something listens at HOST:PORT. RuntimeError after START_S seconds."""
     host, port = address.rsplit(":", 1)
     deadline = time.monotonic() + START_S
     while True:

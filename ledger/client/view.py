@@ -17,9 +17,9 @@ from ledger.core.entries import IndexRoot, decode_entry
 from ledger.core.errors import Malformed, ProofRefuted, RuleBroken
 from ledger.core.evidence import check_log_keys
 from ledger.core.index import check_index_proof
-from ledger.core.merkle import check_inclusion, leaf_hash, prove_consistency, prove_inclusion, tree_root
+from ledger.core.merkle import InclusionPaths, check_inclusion, leaf_hash, prove_consistency, tree_root
 from ledger.core.policy import Opened, Policy
-from ledger.core.receipt import IndexRootProof, Receipt
+from ledger.core.receipt import IndexRootProof, Receipt, ReceiptChecker
 from ledger.core.statements import Charter
 from ledger.core.tlogproof import TlogProof
 
@@ -60,6 +60,8 @@ class View:
         self.tiles = AuthenticTiles(self.log.tile, checkpoint.size, checkpoint.root, self.log.where)
         self._entries = AuthenticEntries(self.log.tile, self.tiles, self.log.where)
         self._root: tuple[IndexRoot, bytes] | None = None
+        self._paths = InclusionPaths(checkpoint.size, self.tiles)
+        self._root_proof: IndexRootProof | None = None
 
     @property
     def size(self) -> int:
@@ -109,7 +111,7 @@ class View:
 
     def inclusion(self, index: int) -> list[bytes]:
         """The inclusion proof of leaf `index`, 32-byte hashes."""
-        return prove_inclusion(index, self.size, self.tiles)
+        return list(self._paths.prove(index))
 
     def consistency_from(self, size: int) -> list[bytes]:
         """The consistency proof from an older `size` to this checkpoint's."""
@@ -178,11 +180,21 @@ class View:
             )
         return Receipt(
             entry=raw,
-            proof=TlogProof(index, tuple(self.inclusion(index)), self.note),
+            proof=TlogProof(index, self._paths.prove(index), self.note),
             index_root=self.index_root_proof(),
             index_proof=located.proof,
         )
 
     def index_root_proof(self) -> IndexRootProof:
         """The last leaf with its path, as receipts and evidence carry it."""
-        return IndexRootProof(self._index_root()[1], tuple(self.inclusion(self.size - 1)))
+        if self._root_proof is None:
+            self._root_proof = IndexRootProof(self._index_root()[1], self._paths.prove(self.size - 1))
+        return self._root_proof
+
+    def checker(self) -> ReceiptChecker:
+        """Checks receipts as `check_receipt` does under this view's policy at its time, and does not check again the
+        checkpoint and the index proofs that this view has checked."""
+        checker = ReceiptChecker(self.policy, self.now, self.opened)
+        for one in self._located.values():
+            checker.take_index_proof(self.index_root, one.label, one.proof, one.index)
+        return checker

@@ -148,6 +148,34 @@ def prove_consistency(old: int, new: int, read: HashReader) -> list[bytes]:
     return _fold_groups(consistency_nodes(old, new), read)
 
 
+class InclusionPaths:
+    """Inclusion proofs of many leaves of one tree of `size`: what they share is read and folded once."""
+
+    def __init__(self, size: int, read: HashReader) -> None:
+        self._size = size
+        self._read = read
+        # Of a node the hashes beside it and beside all above it, nearest first.
+        self._above: dict[Node, tuple[bytes, ...]] = {}
+
+    def prove(self, index: int) -> tuple[bytes, ...]:
+        """What prove_inclusion gives. Malformed when index is not below the size."""
+        if not 0 <= index < self._size:
+            inclusion_nodes(index, self._size)
+        return self._beside(Node(0, index))
+
+    def _beside(self, node: Node) -> tuple[bytes, ...]:
+        path = self._above.get(node)
+        if path is None:
+            level, n = node
+            path = () if 1 << level >= self._size else self._beside(Node(level + 1, n >> 1))
+            low = (n ^ 1) << level
+            if low < self._size:  # else the last node of its row, which moves up without a sibling
+                hashes = self._read(_range(low, min(low + (1 << level), self._size)))
+                path = (fold(hashes), *path)
+            self._above[node] = path
+        return path
+
+
 def _check_hashes(where: str, *hashes: bytes) -> None:
     for hash_ in hashes:
         if len(hash_) != HASH_BYTES:
@@ -187,6 +215,57 @@ def check_inclusion(leaf: bytes, index: int, size: int, root: bytes, proof: Sequ
     _check_hashes("root hash", root)
     if root_from_inclusion(leaf, index, size, proof) != root:
         raise ProofRefuted("inclusion proof", f"does not lead from leaf {index} to the root of size {size}")
+
+
+class InclusionChecks:
+    """`check_inclusion` for many leaves under one `root`: what was folded to it once is not folded again.
+
+    A proof is as good as the fold it stands for, so a node that was once shown to lead to the root, with the same
+    hash and by the same rest of the path, is shown for every leaf below it.
+    """
+
+    def __init__(self, size: int, root: bytes) -> None:
+        self._size = size
+        self._root = root
+        # (number, last number in its row, hash) of a node → the rest of a path that was shown to lead on to the root
+        self._shown: dict[tuple[int, int, bytes], tuple[bytes, ...]] = {}
+
+    def check(self, leaf: bytes, index: int, proof: Sequence[bytes]) -> None:
+        """Raises what check_inclusion raises."""
+        path = tuple(proof)
+        holds, way = self._fold(leaf, index, path)
+        if not holds:
+            check_inclusion(leaf, index, self._size, self._root, path)
+        for node, at in way:
+            self._shown[node] = path[at:]
+
+    def _fold(
+        self, leaf: bytes, index: int, path: tuple[bytes, ...]
+    ) -> tuple[bool, list[tuple[tuple[int, int, bytes], int]]]:
+        """Whether the path leads to the root, as far as this knows, and the new nodes on it with their places."""
+        way: list[tuple[tuple[int, int, bytes], int]] = []
+        if not 0 <= index < self._size or any(len(hash_) != HASH_BYTES for hash_ in (leaf, *path)):
+            return False, way
+        node, last, folded = index, self._size - 1, leaf
+        for at, sibling in enumerate(path):
+            if last == 0:
+                return False, way
+            if at:
+                here = node, last, folded
+                known = self._shown.get(here)
+                if known is not None and known == path[at:]:
+                    return True, way
+                way.append((here, at))
+            if node & 1 or node == last:
+                folded = node_hash(sibling, folded)
+                while not node & 1 and node:
+                    node >>= 1
+                    last >>= 1
+            else:
+                folded = node_hash(folded, sibling)
+            node >>= 1
+            last >>= 1
+        return last == 0 and folded == self._root, way
 
 
 def check_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:

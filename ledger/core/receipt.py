@@ -21,7 +21,7 @@ from ledger.core.entries import Entry, IndexRoot, decode_entry
 from ledger.core.errors import Malformed, ProofRefuted, RuleBroken
 from ledger.core.indexproof import check_index_proof
 from ledger.core.jose import parse_json
-from ledger.core.merkle import HASH_BYTES, check_inclusion, leaf_hash, node_hash
+from ledger.core.merkle import HASH_BYTES, InclusionChecks, check_inclusion, leaf_hash, node_hash
 from ledger.core.policy import Opened, Policy
 from ledger.core.tlogproof import MAX_HASHES, TlogProof, format_tlog_proof, parse_tlog_proof
 from ledger.core.unsigned import base64_member, format_file, member, text_member
@@ -142,35 +142,80 @@ def check_receipt(receipt: Receipt, policy: Policy, now: int, known: Opened | No
 
     Raises Malformed, BadSignature, QuorumNotMet, ProofRefuted or RuleBroken.
     """
-    note = receipt.proof.checkpoint
-    opened = known if known is not None and known.note == note else policy.open(note, now)
-    checkpoint = opened.checkpoint
-    receipt.proof.check(leaf_hash(receipt.entry), checkpoint)
-    with logged():
-        entry = decode_entry(receipt.entry)
-    index_root = check_index_root(receipt.index_root, checkpoint)
-    label = entry.index_label
-    if label is None:
-        raise RuleBroken(
-            "receipt", "its entry stands under no label, so nothing can show its place in the index"
+    return ReceiptChecker(policy, now, known).check(receipt)
+
+
+class ReceiptChecker:
+    """`check_receipt` for many receipts at one time: what was checked for one is not checked again for another.
+
+    That are, as long as receipts come under the same checkpoint: its signatures, its index root, what inclusion paths
+    have in common, and index proofs that whoever uses this has checked already.
+    """
+
+    def __init__(self, policy: Policy, now: int, known: Opened | None = None) -> None:
+        """As for check_receipt."""
+        self._policy = policy
+        self._now = now
+        self._opened = known
+        self._inclusion: InclusionChecks | None = None
+        self._index_root: tuple[IndexRootProof, IndexRoot] | None = None
+        self._steps: tuple[Step, Step] | None = None
+        # (index root, entries it covers, label, proof) → what check_index_proof found
+        self._found: dict[tuple[bytes, int, bytes, bytes], int | None] = {}
+
+    def take_index_proof(self, root: IndexRoot, label: bytes, proof: bytes, found: int | None) -> None:
+        """`check_index_proof` found this for the label under this index root: it need not be asked again."""
+        self._found[root.index_root, root.covers, label, proof] = found
+
+    def check(self, receipt: Receipt) -> CheckedReceipt:
+        """What check_receipt returns and raises."""
+        opened, inclusion = self._open(receipt.proof.checkpoint)
+        checkpoint = opened.checkpoint
+        inclusion.check(leaf_hash(receipt.entry), receipt.index, receipt.proof.hashes)
+        with logged():
+            entry = decode_entry(receipt.entry)
+        index_root, (signed, covering) = self._check_index_root(receipt.index_root, opened)
+        label = entry.index_label
+        if label is None:
+            raise RuleBroken(
+                "receipt", "its entry stands under no label, so nothing can show its place in the index"
+            )
+        asked = index_root.index_root, index_root.covers, label, receipt.index_proof
+        found = self._found[asked] if asked in self._found else check_index_proof(*asked)
+        if found != receipt.index:
+            instead = "no entry" if found is None else f"entry {found}"
+            raise ProofRefuted("receipt", f"the index has {instead} under the label of entry {receipt.index}")
+        steps = (
+            signed,
+            Step(
+                "The entry is in the log",
+                f"Entry {receipt.index} of {checkpoint.size} leads to the root {b64encode(checkpoint.root)}.",
+            ),
+            covering,
+            Step(
+                "The index leads to this entry",
+                f"Under the label of this entry the index has entry {receipt.index}, and no other can ever stand"
+                " there.",
+            ),
         )
-    found = check_index_proof(index_root.index_root, index_root.covers, label, receipt.index_proof)
-    if found != receipt.index:
-        instead = "no entry" if found is None else f"entry {found}"
-        raise ProofRefuted("receipt", f"the index has {instead} under the label of entry {receipt.index}")
-    steps = (
-        checkpoint_step(opened, policy),
-        Step(
-            "The entry is in the log",
-            f"Entry {receipt.index} of {checkpoint.size} leads to the root {b64encode(checkpoint.root)}.",
-        ),
-        index_root_step(index_root),
-        Step(
-            "The index leads to this entry",
-            f"Under the label of this entry the index has entry {receipt.index}, and no other can ever stand there.",
-        ),
-    )
-    return CheckedReceipt(receipt, entry, receipt.index, opened, index_root, steps)
+        return CheckedReceipt(receipt, entry, receipt.index, opened, index_root, steps)
+
+    def _open(self, note: bytes) -> tuple[Opened, InclusionChecks]:
+        opened, inclusion = self._opened, self._inclusion
+        if opened is None or opened.note != note:
+            opened, inclusion = self._policy.open(note, self._now), None
+        if inclusion is None:
+            inclusion = InclusionChecks(opened.checkpoint.size, opened.checkpoint.root)
+            self._index_root = self._steps = None
+        self._opened, self._inclusion = opened, inclusion
+        return opened, inclusion
+
+    def _check_index_root(self, proof: IndexRootProof, opened: Opened) -> tuple[IndexRoot, tuple[Step, Step]]:
+        if self._index_root is None or self._index_root[0] != proof or self._steps is None:
+            index_root = check_index_root(proof, opened.checkpoint)
+            self._index_root = proof, index_root
+            self._steps = checkpoint_step(opened, self._policy), index_root_step(index_root)
+        return self._index_root[1], self._steps
 
 
 def check_index_root(proof: IndexRootProof, checkpoint: Checkpoint) -> IndexRoot:

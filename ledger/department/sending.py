@@ -24,7 +24,7 @@ from ledger.client.view import View
 from ledger.core.entries import Record, decode_entry
 from ledger.core.errors import Malformed, ProofRefuted
 from ledger.core.policy import Policy
-from ledger.core.receipt import Receipt, check_receipt, format_receipt
+from ledger.core.receipt import Receipt, ReceiptChecker, format_receipt
 from ledger.department.handin import Busy, LedgerClient
 from ledger.department.outbox import Counts, Outbox, Waiting
 from ledger.department.promises import check_promises, keep_promises
@@ -139,12 +139,12 @@ class Sender:
                 receipts = view.receipts([self._index_label(record) for record in records])
             except Moved:
                 return kept  # the log went on meanwhile; it is asked again at the next look
-            kept += self._keep(zip(records, receipts, strict=True), view, now)
+            kept += self._keep(zip(records, receipts, strict=True), view.checker())
             if len(records) < RECEIPTS_AT_ONCE:
                 self._looked_at = view.note
         return kept
 
-    def _keep(self, found: Iterable[tuple[Waiting, Receipt | None]], view: View, now: int) -> int:
+    def _keep(self, found: Iterable[tuple[Waiting, Receipt | None]], checker: ReceiptChecker) -> int:
         kept = 0
         with self.outbox.transaction():
             for record, receipt in found:
@@ -155,7 +155,7 @@ class Sender:
                         record.id, "label-conflict: another record of this source has this number"
                     )
                     continue
-                checked = check_receipt(receipt, self.policy, now, view.opened)
+                checked = checker.check(receipt)
                 self.check_label(record)
                 self.outbox.add_receipt(record, checked.index, format_receipt(receipt))
                 kept += 1

@@ -257,7 +257,7 @@ class Sequencer:
             _log.error(
                 "accepted entry left out", number=refused.number, rule=refused.error.evidence.get("rule")
             )
-            log.drop_number(db, refused.number)
+            inbox.drop(db, refused.number)
             if refused.entry[1] == REGISTRY:
                 log.drop_registration(db, refused.registrations + 1)
 

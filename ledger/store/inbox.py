@@ -84,3 +84,10 @@ def waiting_day_counts(db: Connection) -> dict[bytes, int]:
         (bytes((VERSION, RECORD)),),
     )
     return {bytes(source) + bytes(day): count for source, day, count in rows}
+
+
+def drop(db: Connection, number: int) -> None:
+    """Forget an accepted entry that turned out unfit for the log, and all by which it would be found."""
+    run(db, "DELETE FROM entries WHERE number = ?", (number,))
+    run(db, "DELETE FROM recent_labels WHERE number = ?", (number,))
+    keys.forget_leaf(db, number)

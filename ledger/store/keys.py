@@ -7,14 +7,27 @@ whole hash with what he finds.  New keys are recent at first and settle later (s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Table
 
 from ledger.store import schema
 from ledger.store.engine import Connection, run
 from ledger.store.statements import among, insert_rows
 
-LEAF, FETCH = 0, 1
 KEY_BITS = 48
 CHUNK = 500
+
+
+class Kind(NamedTuple):
+    """What the hashes are of; where they are at first, and where they settle."""
+
+    recent: Table
+    settled: Table
+
+
+LEAF = Kind(schema.recent_leaf_keys, schema.leaf_keys)
+FETCH = Kind(schema.recent_fetch_keys, schema.fetch_keys)
 
 
 def short_key(hash32: bytes) -> int:
@@ -22,16 +35,14 @@ def short_key(hash32: bytes) -> int:
     return int.from_bytes(hash32[:6], "big")
 
 
-def add_keys(db: Connection, kind: int, rows: Iterable[tuple[bytes, int]]) -> None:
-    """Note (hash, number) rows of a kind."""
+def add_keys(db: Connection, kind: Kind, rows: Iterable[tuple[bytes, int]]) -> None:
+    """Note (hash, number) rows."""
     insert_rows(
-        db,
-        schema.recent_keys,
-        sorted([(kind, int.from_bytes(digest[:6], "big"), number) for digest, number in rows]),
+        db, kind.recent, sorted([(int.from_bytes(digest[:6], "big"), number) for digest, number in rows])
     )
 
 
-def find_numbers(db: Connection, kind: int, hashes: Sequence[bytes]) -> dict[int, list[int]]:
+def find_numbers(db: Connection, kind: Kind, hashes: Sequence[bytes]) -> dict[int, list[int]]:
     """By short key, the numbers that may have these hashes, ascending."""
     found: dict[int, list[int]] = {}
     wanted = sorted({short_key(digest) for digest in hashes})
@@ -40,9 +51,9 @@ def find_numbers(db: Connection, kind: int, hashes: Sequence[bytes]) -> dict[int
         # One statement: what settles meanwhile is seen once, in one of the two.
         rows = run(
             db,
-            f"SELECT key, number FROM recent_keys WHERE kind = ? AND {those}"
-            f" UNION ALL SELECT key, number FROM keys WHERE kind = ? AND {those}",
-            (kind, *params, kind, *params),
+            f"SELECT key, number FROM {kind.recent.name} WHERE {those}"
+            f" UNION ALL SELECT key, number FROM {kind.settled.name} WHERE {those}",
+            (*params, *params),
         )
         for key, number in rows:
             found.setdefault(key, []).append(number)
@@ -51,18 +62,18 @@ def find_numbers(db: Connection, kind: int, hashes: Sequence[bytes]) -> dict[int
     return found
 
 
+def forget_leaf(db: Connection, number: int) -> None:
+    """Forget the leaf hash of an entry that waits."""
+    run(db, f"DELETE FROM {LEAF.recent.name} WHERE number = ?", (number,))
+
+
 def settle_keys(db: Connection, low: int, high: int, last: int) -> None:
     """Move recent keys low … high−1 of entries numbered up to `last`."""
-    bounds = (low, high, last)
     for kind in (LEAF, FETCH):
+        which = f"FROM {kind.recent.name} WHERE key >= ? AND key < ? AND number <= ?"
         run(
             db,
-            "INSERT INTO keys (kind, key, number) SELECT kind, key, number FROM recent_keys"
-            " WHERE kind = ? AND key >= ? AND key < ? AND number <= ? ORDER BY key, number",
-            (kind, *bounds),
+            f"INSERT INTO {kind.settled.name} (key, number) SELECT key, number {which} ORDER BY key, number",
+            (low, high, last),
         )
-        run(
-            db,
-            "DELETE FROM recent_keys WHERE kind = ? AND key >= ? AND key < ? AND number <= ?",
-            (kind, *bounds),
-        )
+        run(db, f"DELETE {which}", (low, high, last))

@@ -212,13 +212,6 @@ def read_numbered(db: Connection, numbers: Sequence[int]) -> dict[int, bytes]:
     return found
 
 
-def drop_number(db: Connection, number: int) -> None:
-    """Forget an accepted entry that turned out unfit for the log, and all by which it would be found."""
-    run(db, "DELETE FROM entries WHERE number = ?", (number,))
-    run(db, "DELETE FROM recent_labels WHERE number = ?", (number,))
-    run(db, "DELETE FROM recent_keys WHERE number = ?", (number,))
-
-
 def read_leaf_hashes(db: Connection, indices: Sequence[int]) -> dict[int, bytes]:
     """The leaf hashes at these indices, out of the hash tiles: they stay when entries leave."""
     found: dict[int, bytes] = {}

@@ -5,8 +5,8 @@ Sequencing moves nothing.  It writes one row of `batches`, which says that the e
 leaves, and the index root that closes them.
 
 What is looked up by a hash (a label, a leaf, a fetch token) would land on another page of a large table for each
-entry, and each page is written whole.  So it goes into a small table first, `recent_labels` or `recent_keys`, and moves
-on a range at a time, sorted, to `label_buckets` or `keys`, where then many fall on one page (settling.py).
+entry, and each page is written whole.  So it goes into a small table first, `recent_…`, and moves on a range at a time,
+sorted, to `label_buckets`, `leaf_keys` or `fetch_keys`, where then many fall on one page (settling.py).
 
 Only `state`, `publication`, `witnesses`, `leases`, `deposits`, `day_counts`, `index_pages`, `label_buckets` and the
 rightmost `tree_tiles` are ever rewritten; `recent_…` rows leave when they have settled, `acceptances` when what they
@@ -74,24 +74,20 @@ label_buckets = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
-# Numbers of entries by leaf hash and by hash of fetch token, their first six bytes: keys.py.
-recent_keys = Table(
-    "recent_keys",
-    metadata,
-    Column("kind", Integer, primary_key=True, autoincrement=False),
-    Column("key", BigInteger, primary_key=True, autoincrement=False),
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    sqlite_with_rowid=False,
-)
 
-keys = Table(
-    "keys",
-    metadata,
-    Column("kind", Integer, primary_key=True, autoincrement=False),
-    Column("key", BigInteger, primary_key=True, autoincrement=False),
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    sqlite_with_rowid=False,
-)
+def _keys(name: str) -> Table:
+    """Numbers of entries by the first six bytes of a hash: keys.py."""
+    return Table(
+        name,
+        metadata,
+        Column("key", BigInteger, primary_key=True, autoincrement=False),
+        Column("number", BigInteger, primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
+    )
+
+
+recent_leaf_keys, leaf_keys = _keys("recent_leaf_keys"), _keys("leaf_keys")
+recent_fetch_keys, fetch_keys = _keys("recent_fetch_keys"), _keys("fetch_keys")
 
 # The hashes at depth TOP_BITS of the index, 1,024 a page, each 32 bytes of hash and u32 labels.
 index_pages = Table(

@@ -57,6 +57,10 @@ def test_receipts_of_many_labels_come_in_their_order_with_none_for_absent_ones(
     labels = [decode_entry(log.entries[index]).index_label for index in (200, 10)]
     receipts = view.receipts([label for label in labels if label is not None] + [bytes(32)])
     assert [receipt.index if receipt else None for receipt in receipts] == [200, 10, None]
+    checker = view.checker()
+    for receipt in receipts[:2]:
+        assert receipt is not None
+        assert checker.check(receipt) == check_receipt(receipt, log.policy(), NOW)
 
 
 def test_evidence_made_from_a_folder_holds_and_opens_what_was_chosen(log: LogFactory, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Receipts and evidence of a log made here: every altered bit is noticed, and no error tells a claim."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from ledger.core.note import format_note, parse_note
 from ledger.core.receipt import (
     IndexRootProof,
     Receipt,
+    ReceiptChecker,
     check_receipt,
     format_receipt,
     parse_receipt,
@@ -144,6 +146,49 @@ def test_every_single_bit_of_a_receipt_matters(archive: Archive) -> None:
                 check_receipt(
                     Receipt(receipt.entry, moved, receipt.index_root, receipt.index_proof), policy, NOW
                 )
+
+
+def told(check: Callable[[], object]) -> tuple[str, str]:
+    """What a check that must fail says, and of what kind."""
+    with pytest.raises(GlassbookError) as error:
+        check()
+    return type(error.value).__name__, str(error.value)
+
+
+def test_a_checker_that_has_seen_good_receipts_takes_a_bad_one(archive: Archive) -> None:
+    policy = archive.log.policy()
+    checker = ReceiptChecker(policy, NOW)
+    known = None
+    for index in range(archive.size - 1):
+        checked = checker.check(archive.receipt(index))
+        assert checked == check_receipt(archive.receipt(index), policy, NOW)
+        known = checked.opened
+        root, proof = checked.index_root, archive.receipt(index).index_proof
+        checker.take_index_proof(root, checked.entry.index_label or b"", proof, index)
+    for other in altered(archive.receipt(4))[::3]:
+        expected = told(lambda other=other: check_receipt(other, policy, NOW, known))  # type: ignore[misc]
+        assert told(lambda other=other: checker.check(other)) == expected  # type: ignore[misc]
+    checker.check(archive.receipt(4))
+
+
+def test_a_checker_does_not_carry_what_it_saw_to_another_checkpoint(archive: Archive) -> None:
+    checker = ReceiptChecker(archive.log.policy(), NOW)
+    receipt = archive.receipt(4)
+    checker.check(receipt)
+    log = LogFactory()
+    log.access(log.add_source())
+    other = Archive(log)
+    moved = TlogProof(4, receipt.proof.hashes, other.note)
+    with pytest.raises(ProofRefuted):
+        checker.check(Receipt(receipt.entry, moved, receipt.index_root, receipt.index_proof))
+    checker.check(receipt)
+    theirs = other.receipt(1)
+    with pytest.raises(
+        ProofRefuted
+    ):  # the index root that the checker knows, under a checkpoint that it is not of
+        checker.check(Receipt(theirs.entry, theirs.proof, archive.index_root, archive.receipt(1).index_proof))
+    assert checker.check(theirs).opened.checkpoint.size == other.size
+    assert checker.check(receipt).opened.checkpoint.size == archive.size
 
 
 def test_an_altered_entry_is_refuted_and_not_merely_malformed(archive: Archive) -> None:

@@ -1,16 +1,21 @@
 """The tree against the naive oracle and against merkletools, for trees of any size and steps of any width."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from random import Random
 from typing import Any
 
 import oracle
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.core.errors import GlassbookError, Malformed
 from ledger.core.merkle import (
     Frontier,
+    InclusionChecks,
+    InclusionPaths,
     Node,
     check_consistency,
     check_inclusion,
@@ -67,6 +72,61 @@ def test_root_and_proofs_are_those_of_the_definition(size: int, data: st.DataObj
     steps = prove_consistency(old, size, read)
     assert steps == (oracle.proof(old, contents) if old else [])
     check_consistency(old, size, oracle.mth(contents[:old]), root, steps)
+
+
+@given(sizes, st.randoms(use_true_random=False))
+@settings(max_examples=40)
+def test_paths_made_together_are_those_made_one_by_one(size: int, chance: Random) -> None:
+    read = Leaves(entries(size))
+    paths = InclusionPaths(size, read)
+    order = [chance.randrange(size) for _ in range(min(size, 40))]
+    assert [list(paths.prove(index)) for index in order] == [prove_inclusion(i, size, read) for i in order]
+    for outside in (-1, size):
+        with pytest.raises(Malformed):
+            paths.prove(outside)
+
+
+def refusal(check: Callable[..., None], *asked: Any) -> tuple[str, str]:
+    """What an inclusion check says, and of what kind; nothing when it holds."""
+    try:
+        check(*asked)
+    except GlassbookError as error:
+        return type(error).__name__, str(error)
+    return "", ""
+
+
+@given(st.integers(1, 70), st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_a_check_that_remembers_takes_what_one_that_does_not_would_refuse(size: int, chance: Random) -> None:
+    leaves = [leaf_hash(entry) for entry in entries(size)]
+    root, read = oracle.mth(entries(size)), Leaves(entries(size))
+    checks = InclusionChecks(size, root)
+    proofs = [prove_inclusion(index, size, read) for index in range(size)]
+    order = list(range(size))
+    chance.shuffle(order)
+    for index in order:
+        checks.check(leaves[index], index, proofs[index])
+        place = chance.randrange(size)
+        proof = proofs[place]
+        tried: list[tuple[bytes, int, list[bytes]]] = [
+            (leaves[place], other, proof)
+            for other in (place - 1, place ^ 1, place + 1, place + size, -place - 1)
+        ]
+        tried += [(leaves[place - 1], place, proof), (leaves[place][1:], place, proof)]
+        tried += [(leaves[place], place, [*proof, hash_]) for hash_ in (root, b"")]
+        for at in range(len(proof)):
+            for hash_ in (
+                bytes(32),
+                root,
+                proof[at][:31],
+                proof[at - 1],
+                bytes([proof[at][0] ^ 1]) + proof[at][1:],
+            ):
+                tried.append((leaves[place], place, [*proof[:at], hash_, *proof[at + 1 :]]))
+            tried.append((leaves[place], place, [*proof[:at], *proof[at + 1 :]]))
+        for leaf, at, path in tried:
+            told = refusal(check_inclusion, leaf, at, size, root, path)
+            assert refusal(checks.check, leaf, at, path) == told
 
 
 class Wrapped:

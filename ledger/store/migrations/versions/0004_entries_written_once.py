@@ -17,7 +17,7 @@ from alembic import op
 from ledger.core.merkle import leaf_hash
 from ledger.store import schema
 from ledger.store.acceptances import Run
-from ledger.store.keys import FETCH, LEAF, short_key
+from ledger.store.keys import short_key
 from ledger.store.labels import bucket_of
 from ledger.store.migrations import reached
 from ledger.store.statements import insert_rows, run
@@ -32,8 +32,9 @@ def upgrade() -> None:
     db = op.get_bind()
     op.drop_index("ix_entries_leaf_key", "entries")
     op.rename_table("entries", "entries_3")
-    made = ("entries", "batches", "recent_labels", "label_buckets", "recent_keys", "keys")
-    schema.metadata.create_all(db, [schema.metadata.tables[name] for name in made])
+    made = [schema.entries, schema.batches, schema.recent_labels, schema.label_buckets]
+    made += [schema.recent_leaf_keys, schema.leaf_keys, schema.recent_fetch_keys, schema.fetch_keys]
+    schema.metadata.create_all(db, made)
     op.add_column("state", sa.Column("last", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column(
         "acceptances", sa.Column("registrations", sa.BigInteger, nullable=False, server_default="0")
@@ -64,7 +65,7 @@ def _rows(db: sa.Connection, sql: str, first: int) -> Iterator[Any]:
 def _move_log(db: sa.Connection) -> None:
     sql = "SELECT idx, deposit, entry FROM entries_3 WHERE idx >= ? ORDER BY idx LIMIT ?"
     entries: list[tuple[int, bytes]] = []
-    keys: list[tuple[int, int, int]] = []
+    keys: list[tuple[int, int]] = []
     span: list[int] = []  # start, first, width of the batch being read
 
     def close(root: bytes | None) -> None:
@@ -83,14 +84,14 @@ def _move_log(db: sa.Connection) -> None:
             span[:] = [index, number, 0]
         span[2] += 1
         entries.append((number, bytes(entry)))
-        keys.append((LEAF, short_key(leaf_hash(bytes(entry))), number))
+        keys.append((short_key(leaf_hash(bytes(entry))), number))
         if len(entries) >= STEP:
             insert_rows(db, schema.entries, entries)
-            insert_rows(db, schema.keys, sorted(keys))
+            insert_rows(db, schema.leaf_keys, sorted(keys))
             entries, keys = [], []
     close(None)
     insert_rows(db, schema.entries, entries)
-    insert_rows(db, schema.keys, sorted(keys))
+    insert_rows(db, schema.leaf_keys, sorted(keys))
     insert_rows(db, schema.batches, batches)
 
 
@@ -119,8 +120,8 @@ def _move_inbox(db: sa.Connection) -> None:
     rows = run(db, "SELECT number, label, leaf_hash, entry, registrations FROM inbox ORDER BY number").all()
     insert_rows(db, schema.entries, [(number, bytes(entry)) for number, _, _, entry, _ in rows])
     insert_rows(db, schema.recent_labels, [(bytes(label), number) for number, label, _, _, _ in rows])
-    keys = [(LEAF, short_key(bytes(leaf)), number) for number, _, leaf, _, _ in rows]
-    insert_rows(db, schema.recent_keys, sorted(keys))
+    keys = [(short_key(bytes(leaf)), number) for number, _, leaf, _, _ in rows]
+    insert_rows(db, schema.recent_leaf_keys, sorted(keys))
     if not rows:
         return
     times = run(db, "SELECT first, accepted FROM acceptances ORDER BY first").all()
@@ -135,9 +136,9 @@ def _move_inbox(db: sa.Connection) -> None:
 
 def _note_fetches(db: sa.Connection, last: int) -> None:
     sql = 'SELECT number, "fetch" FROM envelopes WHERE number >= ? ORDER BY number LIMIT ?'
-    settled: list[tuple[int, int, int]] = []
-    recent: list[tuple[int, int, int]] = []
+    settled: list[tuple[int, int]] = []
+    recent: list[tuple[int, int]] = []
     for number, fetch in _rows(db, sql, 0):
-        (settled if number <= last else recent).append((FETCH, short_key(bytes(fetch)), number))
-    insert_rows(db, schema.keys, sorted(settled))
-    insert_rows(db, schema.recent_keys, sorted(recent))
+        (settled if number <= last else recent).append((short_key(bytes(fetch)), number))
+    insert_rows(db, schema.fetch_keys, sorted(settled))
+    insert_rows(db, schema.recent_fetch_keys, sorted(recent))

@@ -1,0 +1,47 @@
+"""The bytes that a log takes up: SQLite's pages by table, and the public files."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.operator import Operator
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Bytes: of the database without its envelopes, of the envelopes with their index, of the public files."""
+
+    database: int
+    envelopes: int
+    public: int
+
+
+def stored(operator: Operator) -> Stored:
+    """Counted in whole pages (`dbstat`) with the write-ahead log back in the file; free pages are the database's."""
+    whole = envelopes = 0
+    for path in operator.home.glob("*.sqlite"):
+        with _reading(path) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            (pages,) = db.execute("PRAGMA page_count").fetchone()
+            (page,) = db.execute("PRAGMA page_size").fetchone()
+            whole += pages * page
+            (found,) = db.execute(
+                "SELECT COALESCE(SUM(pgsize), 0) FROM dbstat JOIN sqlite_schema USING (name)"
+                " WHERE tbl_name IN ('envelopes', 'fetch_keys', 'recent_fetch_keys')"
+            ).fetchone()
+            envelopes += found
+    public = sum(file.stat().st_size for file in (operator.home / "public").rglob("*") if file.is_file())
+    return Stored(whole - envelopes, envelopes, public)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    db = sqlite3.connect(path, timeout=60)
+    try:
+        yield db
+    finally:
+        db.close()
