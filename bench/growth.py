@@ -112,12 +112,12 @@ class Writing:
     def fill(self, size: int) -> None:
         """Grow the log to this size, about, past the ledger's checks."""
         while self.size < size:
-            rows = []
+            rows = inbox.Arrivals()
             for _ in range(SLICE):
                 random = os.urandom(96)
                 entry = Record(1, EPOCH, DAY, 0, 1, random[:32], random[32:64], bytes(64)).encode()
                 label = decode_entry(entry).index_label or b""
-                rows.append(inbox.Accepted(entry, label, leaf_hash(entry), LEAST_ENVELOPE, random[64:]))
+                rows.add(entry, label, leaf_hash(entry), LEAST_ENVELOPE, random[64:])
             self._store.change(lambda db, rows=rows: _put(db, rows))  # type: ignore[misc]
             self._move_on()
 
@@ -146,7 +146,7 @@ class Writing:
             raise RuntimeError(f"nothing was published: {self._publisher.status}")
 
 
-def _put(db: Connection, rows: Sequence[inbox.Accepted]) -> None:
+def _put(db: Connection, rows: inbox.Arrivals) -> None:
     first = inbox.next_number(db)
     inbox.put(db, first, rows)
     acceptances.note_runs(db, [acceptances.Run(first, 0, REGISTERED)])

@@ -93,11 +93,11 @@ def _build(url: str, count: int) -> float:
 
 
 def _fill_inbox(store: Store) -> None:
-    rows = []
+    rows = inbox.Arrivals()
     for _ in range(BATCH):
         record = Record(1, 2026, _DAY, 0, 1, os.urandom(32), bytes(32), bytes(64))
         entry = record.encode()
-        rows.append(inbox.Accepted(entry, record.index_label, leaf_hash(entry)))
+        rows.add(entry, record.index_label, leaf_hash(entry))
     with store.write() as db:
         first = inbox.next_number(db)
         inbox.put(db, first, rows)

@@ -14,11 +14,11 @@ from ledger.store.log import last_registration
 
 def put_entries(store: Store, entries: Sequence[bytes], now: int = 0) -> int:
     """Accept entries as they are, without envelopes; the number of the first."""
-    rows = []
+    rows = inbox.Arrivals()
     for raw in entries:
         label = decode_entry(raw).index_label
         assert label is not None
-        rows.append(inbox.Accepted(raw, label, leaf_hash(raw)))
+        rows.add(raw, label, leaf_hash(raw))
     with store.write() as db:
         first = inbox.next_number(db)
         inbox.put(db, first, rows)

@@ -84,7 +84,7 @@ def begin_log(store: Store, origin: str, charter: bytes) -> int:
             raise StoreUnusable("the database holds a log already; every log needs its own")
         log.begin_log(db, empty)
         first = inbox.next_number(db)
-        inbox.put(db, first, [inbox.Accepted(charter, label, leaf_hash(charter))])
+        inbox.put(db, first, inbox.Arrivals((charter, label, leaf_hash(charter), None, None)))
         acceptances.note_runs(db, [acceptances.Run(first, int(time.time()), 0)])
         log.add_registration(db, 1, None, charter)
 

@@ -16,9 +16,10 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple
 
-from ledger.core.entries import REGISTRY
+from ledger.core.entries import RECORD, REGISTRY
 from ledger.core.keys import SigningKey
 from ledger.core.merkle import leaf_hash
 from ledger.core.policy import CLOCK_TOLERANCE_S
@@ -70,14 +71,14 @@ class _Group:
     now: int
     first: int
     taken: dict[bytes, _Taken]  # label → what stood under it before
-    rows: list[inbox.Accepted] = field(default_factory=list)
-    fresh: dict[bytes, bytes] = field(default_factory=dict)  # label → leaf hash, of `rows`
+    new: inbox.Arrivals = field(default_factory=inbox.Arrivals)
+    fresh: dict[bytes, bytes] = field(default_factory=dict)  # label → leaf hash, of `new`
     runs: list[Run] = field(default_factory=list)
     registrations: list[tuple[int, bytes]] = field(default_factory=list)
     waiting: dict[bytes, int] | None = (
         None  # u32 source ‖ u32 day → records in the inbox, once that is asked for
     )
-    counted: int = 0  # how many of `rows` are in `waiting`
+    counted: int = 0  # how many of `new` are in `waiting`
 
     def records_of(self, db: Connection, source: int, day: int) -> int:
         """Records of a source and day in log, inbox and this group."""
@@ -85,11 +86,11 @@ class _Group:
             # Until this transaction ends the sequencer moves nothing from the one count to the other.
             log.hold_state(db)
             self.waiting = inbox.waiting_day_counts(db)
-        for row in self.rows[self.counted :]:
-            if row.envelope is not None:
-                key = inbox.day_key(row.entry)
+        for entry in self.new.entries[self.counted :]:
+            if entry[1] == RECORD:
+                key = inbox.day_key(entry)
                 self.waiting[key] = self.waiting.get(key, 0) + 1
-        self.counted = len(self.rows)
+        self.counted = len(self.new)
         key = source.to_bytes(4, "big") + day.to_bytes(4, "big")
         return log.read_day_count(db, source, day) + self.waiting.get(key, 0)
 
@@ -226,8 +227,8 @@ class Acceptance:
             found.append(_place_all(db, group, member))
             if member.after is not member.view:
                 registrations = member.after.registrations
-        if group.rows:
-            inbox.put(db, group.first, group.rows)
+        if len(group.new):
+            inbox.put(db, group.first, group.new)
             if acceptances.note_runs(db, group.runs):
                 acceptances.drop_published(db, published_size)
         for count, entry in group.registrations:
@@ -280,25 +281,48 @@ def _look_up(db: Connection, asked: list[bytes], published_size: int) -> dict[by
 
 def _place_all(db: Connection, group: _Group, member: Checked) -> list[Outcome]:
     """Put a member's candidates into the group; its outcomes, in order."""
+    if member.plain and not group.taken:
+        free = _place_plain(group, member.candidates)
+        if free is not None:
+            return free
     outcomes: dict[int, Outcome] = dict(member.refusals)
-    taken, fresh, rows, now = group.taken, group.fresh, group.rows, group.now
-    checked_against = -1
     for candidate in member.candidates:
-        place, raw, label, leaf, envelope, fetch, registrations, refusal, coverage = candidate
-        if label in taken or label in fresh or refusal is not None or coverage is not None:
+        label, leaf = candidate.label, candidate.leaf
+        if label in group.taken or label in group.fresh or candidate.refusal or candidate.coverage:
             outcome = _decide(db, group, candidate)
             if outcome is not None:
-                outcomes[place] = outcome
+                outcomes[candidate.place] = outcome
                 continue
-        if registrations != checked_against:
-            checked_against = registrations
-            group.runs.append(Run(group.first + len(rows), now, registrations))
-        fresh[label] = leaf
-        rows.append(inbox.Accepted(raw, label, leaf, envelope, fetch))
-        if raw[1] == REGISTRY:
-            group.registrations.append((registrations + 1, raw))
-        outcomes[place] = Accepted(label, leaf, now)
+        _note_run(group, candidate.registrations)
+        if candidate.raw[1] == REGISTRY:
+            group.registrations.append((candidate.registrations + 1, candidate.raw))
+        group.fresh[label] = leaf
+        group.new.add(candidate.raw, label, leaf, candidate.envelope, candidate.fetch)
+        outcomes[candidate.place] = Accepted(label, leaf, group.now)
     return [outcomes[place] for place in range(member.total)]
+
+
+def _place_plain(group: _Group, candidates: list[Candidate]) -> list[Outcome] | None:
+    """The same for records that no rule forbids, when all their labels are free; None when one is not."""
+    _, raws, labels, leaves, envelopes, fetches, registrations, _, _ = zip(*candidates, strict=True)
+    fresh = dict(zip(labels, leaves, strict=True))
+    if len(fresh) < len(candidates) or not group.fresh.keys().isdisjoint(fresh):
+        return None
+    _note_run(group, registrations[0])
+    group.fresh.update(fresh)
+    new = group.new
+    new.entries += raws
+    new.labels += labels
+    new.leaves += leaves
+    new.envelopes += envelopes
+    new.fetches += fetches
+    return list(map(Accepted, labels, leaves, repeat(group.now)))
+
+
+def _note_run(group: _Group, registrations: int) -> None:
+    """The next entries of the group were checked against so many registry entries."""
+    if not group.runs or group.runs[-1].registrations != registrations:
+        group.runs.append(Run(group.first + len(group.new), group.now, registrations))
 
 
 def _decide(db: Connection, group: _Group, candidate: Candidate) -> Outcome | None:

@@ -85,6 +85,17 @@ class Checked:
     candidates: list[Candidate]
     total: int
 
+    @property
+    def plain(self) -> bool:
+        """Whether all of it are records that no rule forbids, checked against one register."""
+        return (
+            len(self.candidates) == self.total > 0
+            and self.after is self.view
+            and all(
+                candidate.envelope is not None and candidate.refusal is None for candidate in self.candidates
+            )
+        )
+
 
 class _Head(NamedTuple):
     """What is found out once for all records that begin alike: version, kind, source, epoch, day, seal, activity."""

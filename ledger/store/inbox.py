@@ -6,24 +6,45 @@ is looked up later.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 from ledger.core.entries import RECORD, VERSION
 from ledger.store import keys, schema
 from ledger.store.engine import Connection, run
 from ledger.store.statements import insert_rows
 
 
-class Accepted(NamedTuple):
-    """What is put into the inbox: the entry, its index label and leaf hash (32 bytes each), for a record its envelope
-    and H(fetch_token), else None."""
+class Arrivals:
+    """What is put into the inbox, column by column: entries with index label and leaf hash (32 bytes each), and of
+    those that are records the envelope and H(fetch_token), else None."""
 
-    entry: bytes
-    label: bytes
-    leaf_hash: bytes
-    envelope: bytes | None = None
-    fetch: bytes | None = None
+    __slots__ = ("entries", "envelopes", "fetches", "labels", "leaves")
+
+    def __init__(self, *rows: tuple[bytes, bytes, bytes, bytes | None, bytes | None]) -> None:
+        """`rows`: what `add` takes."""
+        self.entries: list[bytes] = []
+        self.labels: list[bytes] = []
+        self.leaves: list[bytes] = []
+        self.envelopes: list[bytes | None] = []
+        self.fetches: list[bytes | None] = []
+        for row in rows:
+            self.add(*row)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def add(
+        self,
+        entry: bytes,
+        label: bytes,
+        leaf: bytes,
+        envelope: bytes | None = None,
+        fetch: bytes | None = None,
+    ) -> None:
+        """One more entry; with its envelope there is the hash of its fetch token."""
+        self.entries.append(entry)
+        self.labels.append(label)
+        self.leaves.append(leaf)
+        self.envelopes.append(envelope)
+        self.fetches.append(fetch)
 
 
 def next_number(db: Connection) -> int:
@@ -35,19 +56,19 @@ def next_number(db: Connection) -> int:
     return int(run(db, "UPDATE deposits SET next = next WHERE id = 1 RETURNING next").scalar_one())
 
 
-def put(db: Connection, first: int, rows: Sequence[Accepted]) -> None:
+def put(db: Connection, first: int, new: Arrivals) -> None:
     """Add entries under the numbers from `first` on, which `next_number` gave in this transaction.
 
     The labels must be free in inbox and log.  Raises IntegrityError when one is taken.
     """
-    numbered = list(enumerate(rows, first))
-    run(db, "UPDATE deposits SET next = ? WHERE id = 1", (first + len(rows),))
-    insert_rows(db, schema.entries, [(n, row[0]) for n, row in numbered])
-    insert_rows(db, schema.recent_labels, sorted([(row[1], n) for n, row in numbered]))
-    keys.add_keys(db, keys.LEAF, [(row[2], n) for n, row in numbered])
-    deposited = [(n, row[4], row[3]) for n, row in numbered if row[4] is not None]
-    keys.add_keys(db, keys.FETCH, [(fetch, n) for n, fetch, _ in deposited])
+    numbers = range(first, first + len(new))
+    run(db, "UPDATE deposits SET next = ? WHERE id = 1", (numbers.stop,))
+    insert_rows(db, schema.entries, list(zip(numbers, new.entries, strict=True)))
+    insert_rows(db, schema.recent_labels, list(zip(new.labels, numbers, strict=True)))
+    keys.add_keys(db, keys.LEAF, new.leaves, numbers)
+    deposited = [row for row in zip(numbers, new.fetches, new.envelopes, strict=True) if row[1] is not None]
     insert_rows(db, schema.envelopes, deposited)
+    keys.add_keys(db, keys.FETCH, [row[1] or b"" for row in deposited], [row[0] for row in deposited])
 
 
 def last_sequenced(db: Connection) -> int:

@@ -7,6 +7,7 @@ whole hash with what he finds.  New keys are recent at first and settle later (s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from struct import Struct
 from typing import NamedTuple
 
 from sqlalchemy import Table
@@ -17,6 +18,7 @@ from ledger.store.statements import among, insert_rows
 
 KEY_BITS = 48
 CHUNK = 500
+_HASH = Struct(">Q24x")
 
 
 class Kind(NamedTuple):
@@ -32,14 +34,13 @@ FETCH = Kind(schema.recent_fetch_keys, schema.fetch_keys)
 
 def short_key(hash32: bytes) -> int:
     """The first six bytes of a hash as a number: what fits one index entry, small and dense."""
-    return int.from_bytes(hash32[:6], "big")
+    return int.from_bytes(hash32[: KEY_BITS // 8], "big")
 
 
-def add_keys(db: Connection, kind: Kind, rows: Iterable[tuple[bytes, int]]) -> None:
-    """Note (hash, number) rows."""
-    insert_rows(
-        db, kind.recent, sorted([(int.from_bytes(digest[:6], "big"), number) for digest, number in rows])
-    )
+def add_keys(db: Connection, kind: Kind, hashes: Sequence[bytes], numbers: Iterable[int]) -> None:
+    """Note these hashes (32 bytes), each with the number of its entry."""
+    found = [key >> 64 - KEY_BITS for (key,) in _HASH.iter_unpack(b"".join(hashes))]
+    insert_rows(db, kind.recent, list(zip(found, numbers, strict=True)))
 
 
 def find_numbers(db: Connection, kind: Kind, hashes: Sequence[bytes]) -> dict[int, list[int]]:

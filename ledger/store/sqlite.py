@@ -45,7 +45,7 @@ def make_engine(url: URL) -> Engine:
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
         for pragma in (
-            "page_size=8192",  # three envelopes of 2 KiB in a page; pages of 4,096 bytes hold one
+            "page_size=16384",  # three envelopes of 2 KiB in a page; pages of 4,096 bytes hold one
             "journal_mode=WAL",
             "synchronous=FULL",
             f"cache_size=-{CACHE_KIB}",

@@ -142,12 +142,10 @@ def test_before_the_first_checkpoint_nothing_is_claimed(small: SmallLog) -> None
 def test_envelopes_come_in_order_for_tokens_and_null_for_others(public: Public) -> None:
     tokens = [os.urandom(32) for _ in range(250)]
     with public.small.store.write() as db:
-        rows = [
-            inbox.Accepted(
-                b"%d" % at, sha256(b"label" + token), sha256(b"leaf" + token), b"%d" % at, sha256(token)
-            )
-            for at, token in enumerate(tokens)
-        ]
+        rows = inbox.Arrivals()
+        for at, token in enumerate(tokens):
+            name = b"%d" % at
+            rows.add(name, sha256(b"label" + token), sha256(b"leaf" + token), name, sha256(token))
         inbox.put(db, inbox.next_number(db), rows)
     stranger = os.urandom(32)
     asked = [*reversed(tokens), stranger, tokens[0], sha256(tokens[1])]

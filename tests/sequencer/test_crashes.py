@@ -125,7 +125,7 @@ def test_a_full_disk_stops_the_batch_and_loses_nothing(ledger: SmallLedger) -> N
 
     @limit
     def set_limit(db: Any) -> None:
-        db.exec_driver_sql(f"PRAGMA max_page_count = {pages + 1}")
+        db.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
     with pytest.raises(StoreBusy, match="disk is full"):
         ledger.sequencer.step()

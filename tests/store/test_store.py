@@ -18,25 +18,27 @@ from ledger.store import Store, StoreUnusable, envelopes, inbox, keys, labels, l
 from ledger.store.buckets import StoredRows, follow_tree, labels_between, load_tree
 from ledger.store.settling import GrowingRows
 
+Row = tuple[bytes, bytes, bytes, bytes | None, bytes | None]
 
-def accepted(label: bytes, entry: bytes = b"entry", fetch: bytes | None = None) -> inbox.Accepted:
-    return inbox.Accepted(entry, label, leaf_hash(entry), fetch and b"envelope of " + fetch[:4], fetch)
+
+def accepted(label: bytes, entry: bytes = b"entry") -> Row:
+    return entry, label, leaf_hash(entry), None, None
 
 
 def state(size: int, last: int) -> log.State:
     return log.State(size, b"r" * 32, 1, b"i" * 32, 1, 2, last)
 
 
-def put(store: Store, *rows: inbox.Accepted) -> int:
+def put(store: Store, *rows: Row) -> int:
     with store.write() as db:
         first = inbox.next_number(db)
-        inbox.put(db, first, rows)
+        inbox.put(db, first, inbox.Arrivals(*rows))
     return first
 
 
 def test_what_a_failed_transaction_wrote_is_gone(store: Store) -> None:
     with pytest.raises(RuntimeError), store.write() as db:
-        inbox.put(db, inbox.next_number(db), [accepted(b"a" * 32)])
+        inbox.put(db, inbox.next_number(db), inbox.Arrivals(accepted(b"a" * 32)))
         raise RuntimeError("the process dies here")
     with store.read() as db:
         assert labels.find_labels(db, [b"a" * 32]) == {}
@@ -191,7 +193,7 @@ def test_envelopes_are_found_by_the_whole_hash_and_the_first_deposit_stays(store
     put(
         store,
         *(
-            inbox.Accepted(b"%d" % at, bytes([at]) * 32, os.urandom(32), body, token)
+            (b"%d" % at, bytes([at]) * 32, os.urandom(32), body, token)
             for at, (token, body) in enumerate(((fetch, b"first"), (same_key, b"other"), (fetch, b"again")))
         ),
     )
