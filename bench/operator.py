@@ -26,7 +26,7 @@ from ledger.settings import Settings, read_settings
 from ledger.store import Store
 from ledger.store.log import read_charter_entry
 
-START_S = 30
+START_S = 120
 CHARTER = """\
 merge_delay_s = 3600
 claims = ["subject", "actor", "event", "data", "purpose"]

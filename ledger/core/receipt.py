@@ -99,14 +99,17 @@ def read_index_root(value: Any, where: str) -> IndexRootProof:
     return IndexRootProof(entry, path)
 
 
-def receipt_object(receipt: Receipt) -> dict[str, Any]:
-    """The receipt as a JSON object, for files and for answers that hold one."""
+def receipt_object(receipt: Receipt, index_root: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The receipt as a JSON object, for files and for answers that hold one.
+
+    `index_root` is what index_root_object gives, for whoever makes many receipts with the same.
+    """
     proof = receipt.proof
     text = format_tlog_proof(proof.index, proof.hashes, proof.checkpoint, proof.extra)
     return {
         "entry": b64encode(receipt.entry),
         "proof": text.decode("utf-8"),
-        "index_root": index_root_object(receipt.index_root),
+        "index_root": index_root or index_root_object(receipt.index_root),
         "index_proof": b64encode(receipt.index_proof),
     }
 

@@ -18,9 +18,9 @@ from ledger.core.encoding import b64decode, b64encode
 from ledger.core.entries import decode_entry
 from ledger.core.errors import GlassbookError, Malformed
 from ledger.core.jose import members, parse_json
-from ledger.core.merkle import Node, leaf_hash, node_hash, prove_inclusion, tree_root
+from ledger.core.merkle import InclusionPaths, Node, leaf_hash, node_hash, tree_root
 from ledger.core.note import parse_note
-from ledger.core.receipt import IndexRootProof, Receipt, read_index_root, receipt_object
+from ledger.core.receipt import IndexRootProof, Receipt, index_root_object, read_index_root, receipt_object
 from ledger.core.tiles import TILE_HEIGHT
 from ledger.core.tlogproof import TlogProof
 from ledger.service.problems import busy
@@ -170,13 +170,14 @@ class Receipts:
                     raise busy(
                         "the publisher shows another log than the ledger holds; its operator has to look", 60
                     )
+                paths, index_root = InclusionPaths(size, read), index_root_object(found.index_root)
                 for (index, entry), proof in zip(entries, found.proofs, strict=True):
                     if index >= size:
                         receipts.append(None)
                         continue
-                    path = tuple(prove_inclusion(index, size, read))
-                    receipt = Receipt(entry, TlogProof(index, path, found.note), found.index_root, proof)
-                    receipts.append(receipt_object(receipt))
+                    tlog_proof = TlogProof(index, paths.prove(index), found.note)
+                    receipt = Receipt(entry, tlog_proof, found.index_root, proof)
+                    receipts.append(receipt_object(receipt, index_root))
             except LookupError:
                 raise busy(
                     "the ledger's database is behind what is published; its operator has to look", 60
