@@ -14,11 +14,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from engines import ENGINES, new_url
 from smalllog import DAY, walk
 
 from ledger.core.entries import Record
 from ledger.core.merkle import leaf_hash
 from ledger.core.policy import parse_policy
+from ledger.settings import read_settings
 from ledger.store import Store, inbox
 from ledger.store.log import last_registration
 
@@ -43,13 +45,14 @@ def run(*words: str | Path) -> str:
 class Running:
     """A log as an operator runs it, with a witness beside it."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, engine: str) -> None:
         self.home = place / "home"
         self.port, self.witness_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         run(
             "glassbook", "init", self.home, "--origin", "log.example.gov/access/2026", "--yes", "--no-passphrase",
             "--listen", f"127.0.0.1:{free_port()}", "--public-listen", f"127.0.0.1:{self.port}",
+            *(("--database", new_url(engine, place)) if engine != "sqlite" else ()),
         )  # fmt: skip
         vkeys = (self.home / "log-vkeys.txt").read_text().split()
         keys = [word for vkey in vkeys for word in ("--log-vkey", vkey)]
@@ -86,7 +89,7 @@ class Running:
 
     def accept(self, count: int) -> None:
         """Put records into the inbox, as the ledger's service does when it accepts them."""
-        store = Store.open(f"sqlite:///{self.home / 'ledger.sqlite'}")
+        store = Store.open(read_settings(self.home).database)
         with store.write() as db:
             number, registrations = inbox.take_numbers(db, count), last_registration(db)
             rows = []
@@ -108,9 +111,9 @@ class Running:
             process.wait(40)
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    running = Running(tmp_path)
+@pytest.fixture(params=ENGINES)
+def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
+    running = Running(tmp_path, request.param)
     yield running
     running.close()
 
