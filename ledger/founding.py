@@ -36,13 +36,15 @@ from ledger.keyfiles import (
 from ledger.sequencer.run import begin_log
 from ledger.settings import FILE, parse_settings
 from ledger.store import Store, StoreBusy, StoreUnusable
+from ledger.store.unchanged import store_file
 
+DATABASE = "sqlite:///ledger.sqlite"
 VKEYS = "log-vkeys.txt"  # Ed25519 first, then ML-DSA-44
 
 SETTINGS = """\
 # Settings of the log's operator. Members left out have the values shown here.
 origin = {origin}
-database = "sqlite:///ledger.sqlite"
+database = {database}
 public = "public"
 
 [ledger]
@@ -109,11 +111,25 @@ def init(
     registrar_key: TokenKeyOption = None,
     listen: Annotated[str, typer.Option(help="HOST:PORT of the ledger.")] = "127.0.0.1:8101",
     public_listen: Annotated[str, typer.Option(help="HOST:PORT of the published log.")] = "127.0.0.1:8102",
+    database: Annotated[
+        str, typer.Option(metavar="URL", help="postgresql://USER@HOST/DATABASE, an empty database.")
+    ] = DATABASE,
 ) -> None:
     """Make the keys of a log, sign its charter and write its first two leaves."""
     try:
         tokens = {LOG_ED25519: log_key, LEDGER: ledger_key, REGISTRAR: registrar_key}
-        _init(home, origin, charter, yes, passphrase_file, no_passphrase, tokens, listen, public_listen)
+        _init(
+            home,
+            origin,
+            charter,
+            yes,
+            passphrase_file,
+            no_passphrase,
+            tokens,
+            listen,
+            public_listen,
+            database,
+        )
     except PassphraseWanted as error:
         raise _usage(str(error)) from None
     except (GlassbookError, FileRefused, StoreUnusable, StoreBusy, OSError) as error:
@@ -131,17 +147,20 @@ def _init(
     tokens: Mapping[str, str | None],
     listen: str,
     public_listen: str,
+    database: str,
 ) -> None:
     check_origin(origin, "--origin")
     settings = SETTINGS.format(
         origin=json.dumps(origin, ensure_ascii=False),
+        database=json.dumps(database, ensure_ascii=False),
         ledger=json.dumps(listen),
         publisher=json.dumps(public_listen),
         public_url=json.dumps(f"http://{public_listen}"),
     ).encode()
     try:
         found = parse_settings(settings, home)
-    except ValueError as error:
+        file = store_file(found.database)
+    except (ValueError, StoreUnusable) as error:
         raise _usage(str(error)) from None
     decided = read_charter_file(charter) if charter else CharterFile()
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
@@ -162,8 +181,8 @@ def _init(
         found.keys.mkdir(mode=0o700)
         (home / "public").mkdir()
         keys.write(found.keys, passphrase)
-        database = home.absolute() / "ledger.sqlite"
-        os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        if file is not None:
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         store = Store.open(found.database, create=True)
         try:
             size = begin_log(store, origin, entry)
@@ -171,7 +190,7 @@ def _init(
             store.close()
         write_atomic(home / VKEYS, "".join(f"{vkey}\n" for vkey in _vkeys(origin, keys)).encode())
         # Last: a folder without settings is no operator's folder, so a half-made one is never used.
-        write_atomic(home / FILE, settings)
+        write_atomic(home / FILE, settings, 0o644 if file else 0o600)  # a database's URL may hold a password
         sync_folder(home.absolute().parent)
     typer.echo(
         f"\n{home}: the log begins with its charter and an index root: size {size}, not yet published."

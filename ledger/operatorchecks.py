@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator
 
 from ledger.checkup import (
@@ -22,7 +23,10 @@ from ledger.settings import FILE, Settings, SettingsRefused, read_settings
 from ledger.store import StoreBusy, StoreUnusable, inbox
 from ledger.store.charter import read_charter
 from ledger.store.log import read_size
+from ledger.store.server import Server, read_server
 from ledger.store.unchanged import open_store_unchanged, store_file
+
+CLOCK_APART_S = 5
 
 
 def checks(place: Place) -> Iterator[Finding]:
@@ -41,10 +45,10 @@ def checks(place: Place) -> Iterator[Finding]:
 
 def _about_log(settings: Settings, place: Place) -> Generator[Finding, None, Charter | None]:
     """The database, its schema, its charter and what waits in it; returns the charter, if it can be read."""
-    file = store_file(settings.database)
-    if file is not None and file.is_file():
-        yield from about_database(file, place)
     try:
+        file = store_file(settings.database)
+        if file is not None and file.is_file():
+            yield from about_database(file, place)
         store = open_store_unchanged(settings.database)
     except (StoreUnusable, StoreBusy) as error:
         yield mend(
@@ -57,11 +61,14 @@ def _about_log(settings: Settings, place: Place) -> Generator[Finding, None, Cha
         charter = read_charter(store, settings.origin)
         with store.read() as db:
             size, waiting = read_size(db), inbox.backlog(db)
+        server = read_server(store)
     except (StoreUnusable, StoreBusy) as error:
         yield mend("database", str(error), "bring settings and database of one log together")
         return None
     finally:
         store.close()
+    if server is not None:
+        yield from _about_server(server)
     yield good("database", f"is that of {charter.origin}: {size:,} entries in the log")
     if waiting >= settings.inbox_limit:
         yield mend("inbox", f"{waiting:,} entries wait: it is full", "is glassbook ledger sequence running?")
@@ -70,6 +77,41 @@ def _about_log(settings: Settings, place: Place) -> Generator[Finding, None, Cha
     else:
         yield good("inbox", f"{waiting:,} entries wait")
     return charter
+
+
+def _about_server(server: Server) -> Iterator[Finding]:
+    """Whether the server is one that keeps what it has committed, and who leads."""
+    if server.old:
+        yield mend("database server", f"{server.version} is too old", "bring it to PostgreSQL 13 or newer")
+    else:
+        yield good("database server", server.version)
+    off = [name for name in ("fsync", "synchronous_commit") if server.settings.get(name) == "off"]
+    if off:
+        what = f"has {' and '.join(off)} off: what was accepted may be lost in a crash"
+        yield mend("database server, durability", what, "switch it on in postgresql.conf")
+    elif server.settings.get("full_page_writes") == "off":
+        what = "has full_page_writes off"
+        do = "switch it on, unless its file system never tears a page"
+        yield look("database server, durability", what, do)
+    else:
+        yield good("database server, durability", "each commit is synced to disk")
+    encoding = server.settings.get("server_encoding", "UTF8")
+    if encoding != "UTF8":
+        what = f"the database's encoding is {encoding}"
+        yield mend(
+            "database server, encoding", what, "make a database of ENCODING 'UTF8' and move the log there"
+        )
+    apart = abs(server.now - time.time())
+    if apart > CLOCK_APART_S:
+        what = f"its clock and this machine's are {apart:.0f} s apart"
+        yield look("database server, clock", what, "have both set by NTP")
+    else:
+        yield good("database server, clock", "agrees with this machine's")
+    for role, lease in server.leases.items():
+        if lease is not None and lease.left_ms > 0:
+            yield good(role, f"{lease.holder} leads, term {lease.term}")
+        else:
+            yield look(role, "none leads", "start it, unless the log is meant to stand still")
 
 
 def _about_keys(settings: Settings, charter: Charter | None, place: Place) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """`glassbook.toml`, the settings of one operator's folder.
 
     origin = "log.example.gov/access/2026"
-    database = "sqlite:///ledger.sqlite"         # a relative path is relative to the folder
+    database = "sqlite:///ledger.sqlite"         # a relative path is relative to the folder; or
+                                                 # "postgresql://USER@HOST/DATABASE", password in a passfile
     public = "public"                            # where the publisher writes the log; or "s3://BUCKET/PREFIX"
 
     [bucket]                                     # only with public = "s3://…"
@@ -35,7 +36,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -81,7 +82,7 @@ class Settings:
 
     home: Path
     origin: str
-    database: str
+    database: str = field(repr=False)  # it may hold a password
     public: Path | PublicBucket
     ledger_listen: Listen
     public_url: str

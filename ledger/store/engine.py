@@ -211,7 +211,8 @@ def parse_url(url: str) -> URL:
         parsed = make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):
         parsed = None
-    if parsed is None or parsed.drivername not in ("sqlite", *postgres.DRIVERS):
+    fit = parsed is not None and parsed.drivername in ("sqlite", *postgres.DRIVERS) and parsed.database
+    if parsed is None or not fit:
         raise StoreUnusable(
             "the database is not named as sqlite:///FILE or postgresql://USER@HOST/DATABASE; mend the URL"
         )

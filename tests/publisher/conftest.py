@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bucketserver import BucketServer
+from engines import new_url
 from smalllog import Clock, SmallLog
 
 
@@ -16,8 +17,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def small(tmp_path: Path, clock: Clock) -> Iterator[SmallLog]:
-    small = SmallLog(tmp_path / "home", clock)
+def engine() -> str:
+    """Which database; a file whose tests concern every engine has a fixture of this name with `params=ENGINES`."""
+    return "sqlite"
+
+
+@pytest.fixture
+def small(tmp_path: Path, clock: Clock, engine: str) -> Iterator[SmallLog]:
+    home = tmp_path / "home"
+    small = SmallLog(home, clock, new_url(engine, home))
     small.add_witness()
     small.write_policy()
     yield small

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+from engines import new_url
 from filledinbox import put_records
 from smalllog import DAY
 
+from ledger.settings import read_settings
 from ledger.store import Store
 
 BIN = Path(sys.executable).parent
@@ -38,7 +40,11 @@ class Running:
     `log` is where all processes write theirs."""
 
     def __init__(
-        self, place: Path, configure: Callable[[Path], None] = lambda _home: None, log: Path = FULL
+        self,
+        place: Path,
+        configure: Callable[[Path], None] = lambda _home: None,
+        log: Path = FULL,
+        engine: str = "sqlite",
     ) -> None:
         self.home = place / "home"
         self.log = log
@@ -47,6 +53,7 @@ class Running:
         run(
             "glassbook", "init", self.home, "--origin", "log.example.gov/access/2026", "--yes", "--no-passphrase",
             "--listen", f"127.0.0.1:{free_port()}", "--public-listen", f"127.0.0.1:{self.port}",
+            *(("--database", new_url(engine, place)) if engine != "sqlite" else ()),
         )  # fmt: skip
         configure(self.home)
         vkeys = (self.home / "log-vkeys.txt").read_text().split()
@@ -84,7 +91,7 @@ class Running:
 
     def accept(self, count: int) -> None:
         """Put records into the inbox, as the ledger's service does when it accepts them."""
-        store = Store.open(f"sqlite:///{self.home / 'ledger.sqlite'}")
+        store = Store.open(read_settings(self.home).database)
         put_records(store, count, DAY)
         store.close()
 

@@ -93,12 +93,13 @@ class LiveWitness:
 class SmallLog:
     """A home folder as `glassbook init` leaves it, and what works on it."""
 
-    def __init__(self, home: Path, clock: Clock) -> None:
+    def __init__(self, home: Path, clock: Clock, url: str | None = None) -> None:
         self.home = home
         self.clock = clock
         (home / "keys").mkdir(parents=True)
         self.database = home / "ledger.sqlite"
-        self.store = Store.open(f"sqlite:///{self.database}", create=True)
+        self.url = url or f"sqlite:///{self.database}"
+        self.store = Store.open(self.url, create=True)
         self.charter = sign_charter(
             REGISTRAR,
             origin=ORIGIN,
@@ -120,7 +121,7 @@ class SmallLog:
     def reopen(self) -> None:
         """Start again on the same files, as after a crash of all processes."""
         self.store.close()
-        self.store = Store.open(f"sqlite:///{self.database}")
+        self.store = Store.open(self.url)
         self.sequencer = Sequencer(self.store, ORIGIN)
 
     def append(self, count: int) -> int:

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from engines import ENGINES
 from runninglog import BIN, Running, free_port, run
 from smalllog import walk
 
 from ledger.core.policy import parse_policy
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    running = Running(tmp_path)
+@pytest.fixture(params=ENGINES)
+def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
+    running = Running(tmp_path, engine=request.param)
     yield running
     running.close()
 

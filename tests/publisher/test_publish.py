@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from engines import ENGINES
 from smalllog import NOW, Clock, SmallLog, walk
 
 from ledger.core.statements import parse_charter
@@ -13,6 +14,11 @@ from publisher import growing
 from publisher.policy import PolicyRefused
 from publisher.recovery import Superseded
 from publisher.signing import SigningRefused
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def test_a_log_just_begun_is_published_with_size_2(small: SmallLog) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines import ENGINES, new_url
 from smallledger import NOW, ORIGIN, SmallLedger, coverage, record, source_entry, statement
 from sqlalchemy import event
 
@@ -26,9 +27,14 @@ class Crash(Exception):
     """The process ends here."""
 
 
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[SmallLedger]:
-    ledger = SmallLedger(tmp_path)
+def ledger(tmp_path: Path, engine: str) -> Iterator[SmallLedger]:
+    ledger = SmallLedger(tmp_path, new_url(engine, tmp_path))
     yield ledger
     ledger.close()
 
@@ -58,9 +64,9 @@ def check(ledger: SmallLedger, before: int, raws: list[bytes]) -> None:
     ledger.sequencer.load()
 
 
-def statements_of_a_batch(folder: Path) -> int:
+def statements_of_a_batch(folder: Path, engine: str) -> int:
     """How many writes one batch makes."""
-    ledger = SmallLedger(folder)
+    ledger = SmallLedger(folder, new_url(engine, folder))
     fill(ledger)
     written = []
     event.listen(ledger.store.engine, "before_cursor_execute", lambda *args: written.append(args[2]))
@@ -70,12 +76,14 @@ def statements_of_a_batch(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_crash_at_any_write_of_a_batch_leaves_the_log_before_it(tmp_path: Path, when: str) -> None:
+def test_a_crash_at_any_write_of_a_batch_leaves_the_log_before_it(
+    tmp_path: Path, engine: str, when: str
+) -> None:
     for name in ("count", "crash"):
         (tmp_path / name).mkdir()
-    writes = statements_of_a_batch(tmp_path / "count")
+    writes = statements_of_a_batch(tmp_path / "count", engine)
     assert writes >= 6
-    ledger = SmallLedger(tmp_path / "crash")
+    ledger = SmallLedger(tmp_path / "crash", new_url(engine, tmp_path / "crash"))
     raws = fill(ledger)
     before = ledger.size()
     for at in range(writes):
@@ -115,7 +123,8 @@ def test_a_sequencer_that_goes_on_after_a_failed_batch_reads_everything_anew(led
     check(ledger, before, raws)
 
 
-def test_a_full_disk_stops_the_batch_and_loses_nothing(ledger: SmallLedger) -> None:
+def test_a_full_disk_stops_the_batch_and_loses_nothing(tmp_path: Path) -> None:
+    ledger = SmallLedger(tmp_path)
     raws = fill(ledger)
     before = ledger.size()
     with ledger.store.read() as db:
@@ -132,6 +141,7 @@ def test_a_full_disk_stops_the_batch_and_loses_nothing(ledger: SmallLedger) -> N
     assert ledger.size() == before
     ledger.reopen()
     check(ledger, before, raws)
+    ledger.close()
 
 
 def test_a_second_sequencer_cannot_change_a_log_that_has_moved(ledger: SmallLedger) -> None:

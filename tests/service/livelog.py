@@ -60,11 +60,11 @@ class Server:
 class LiveLedger:
     """`ledger.small` is the database below; `client` talks to the service."""
 
-    def __init__(self, home: Path, clock: Callable[[], float], **limits: int) -> None:
+    def __init__(self, home: Path, clock: Callable[[], float], url: str | None = None, **limits: int) -> None:
         home.mkdir()
         (home / "keys").mkdir()
         self.home, self.clock = home, clock
-        self.small = SmallLedger(home)
+        self.small = SmallLedger(home, url)
         lines = "".join(f"{name} = {value}\n" for name, value in limits.items())
         self.settings: Settings = parse_settings(f'origin = "{ORIGIN}"\n[ledger]\n{lines}'.encode(), home)
         self._ends: list[Callable[[], object]] = [self.small.close]

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import pytest
+from engines import ENGINES
 from livelog import LiveLedger, as_object, codes
 from smallledger import (
     CHARTER,
@@ -30,6 +31,11 @@ from ledger.core.keys import Ed25519PrivateKey
 from ledger.service.body import Submission
 
 OTHER = Ed25519PrivateKey.from_seed(b"\x07" * 32)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def hand_in(live: LiveLedger, *raws: bytes) -> list[str]:

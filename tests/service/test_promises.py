@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from engines import ENGINES, new_url
 from livelog import NOON, LiveLedger, Server, as_object, codes
 from smallledger import (
     CHARTER,
@@ -39,9 +40,14 @@ from ledger.store import acceptances, publication
 from ledger.store.engine import run
 
 
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallLedger]:
-    small = SmallLedger(tmp_path)
+def small(tmp_path: Path, engine: str) -> Iterator[SmallLedger]:
+    small = SmallLedger(tmp_path, new_url(engine, tmp_path))
     yield small
     small.close()
 
