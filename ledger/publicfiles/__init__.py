@@ -11,6 +11,9 @@ The publisher writes them; whoever else in the ledger needs published entries re
 
     read = open_public_files(settings.public)
     entries = decode_bundle(read(Tile(ENTRIES, n)), FULL_WIDTH, "entry bundle")
+
+What is read is not checked: whoever can write there can alter it. Hold its leaf hashes against the tree before it is
+believed.
 """
 
 from __future__ import annotations

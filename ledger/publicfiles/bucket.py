@@ -113,12 +113,13 @@ class Bucket:
             found = self._get(name, limit_of(tile))
             if found is None:
                 raise LookupError(f"{self._where}/{name}: the file is missing")
-            data = found.note
+            data, _ = found
             self._kept.put(name, data)
         return data
 
     def checkpoint(self) -> StoredNote | None:
-        return self._get("checkpoint", MAX_CHECKPOINT)
+        found = self._get("checkpoint", MAX_CHECKPOINT)
+        return StoredNote(*found) if found else None
 
     def wrong_headers(self, name: str) -> list[str]:
         wanted = CHECKPOINT_HEADERS if name == "checkpoint" else FILE_HEADERS
@@ -168,7 +169,7 @@ class Bucket:
             found = self._get(name, len(data))
             if found is None:  # two puts at once (S3 answers 409), and the other one failed
                 raise self._error(f"says that {name} is there, and does not give it") from None
-            if found.note != data:
+            if found[0] != data:
                 if not replace:
                     raise ContentDiffers(f"{self._where}/{name}") from None
                 self._put_object(name, data, FILE_HEADERS, "overwrite")
@@ -185,8 +186,8 @@ class Bucket:
             raise self._error("there is no such bucket", refused=True) from None
         return put["e_tag"]
 
-    def _get(self, name: str, limit: int) -> StoredNote | None:
-        """One object, None when it is not there; one longer than `limit` is cut behind it."""
+    def _get(self, name: str, limit: int) -> tuple[bytes, str] | None:
+        """One object and its ETag, None when it is not there; one longer than `limit` is cut behind it."""
         try:
             with self._answers():
                 found = obstore.get(self._objects, name)
@@ -199,7 +200,7 @@ class Bucket:
             return None
         if version is None:
             raise self._error(f"gives no ETag for {name}")
-        return StoredNote(data, version)
+        return data, version
 
     @contextmanager
     def _answers(self) -> Iterator[None]:

@@ -25,6 +25,13 @@ def probe(store: ObjectStore, where: str) -> None:
     """Put, put again, replace: raises PlaceRefused when the server does not do what it must; what obstore raises."""
     name = f".probe/{os.urandom(12).hex()}"
     try:
+        obstore.get(store, name)
+    except FileNotFoundError as error:
+        if "<Code>NoSuchBucket</Code>" in str(error):
+            raise
+    else:
+        raise _refused(where, "it gives an object that was never put there")
+    try:
         _try(store, where, name)
     finally:
         # A place where nothing may be removed is a good one: then the probe stays.
@@ -35,13 +42,6 @@ def probe(store: ObjectStore, where: str) -> None:
 
 
 def _try(store: ObjectStore, where: str, name: str) -> None:
-    try:
-        obstore.get(store, name)
-    except FileNotFoundError as error:
-        if "<Code>NoSuchBucket</Code>" in str(error):
-            raise
-    else:
-        raise _refused(where, "it gives an object that was never put there")
     if not _put(store, name, b"first", "create"):
         raise _refused(where, "it says that an object is there that was never put there")
     first = _read(store, where, name, b"first", "what was put is not what is read right after it")

@@ -297,3 +297,28 @@ async def ask(app: ASGIApp, path: str) -> httpx.Response:
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://log.test") as client:
         return await client.get(path)
+
+
+def test_proofs_are_given_while_all_who_read_files_wait_for_the_bucket(bucketed: Bucketed) -> None:
+    small, files = bucketed.small, open_public_files(bucketed.at)
+    publisher = small.publisher(files)
+    assert publisher.round()
+    site = Site(small.store, files, small.published, "origin", (), lambda: None, lambda: publisher.status)
+    app = public_app(site)
+    bucketed.proxy.fault = lambda _method, _path: "hangs"
+
+    async def ask_all() -> tuple[httpx.Response, set[int]]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://log.test") as client:
+            waiting = [asyncio.create_task(client.get("/checkpoint")) for _ in range(80)]
+            await asyncio.sleep(0.3)
+            async with asyncio.timeout(5):
+                proofs = await client.post("/index/proofs", json={"labels": []})
+            assert not any(task.done() for task in waiting)
+            bucketed.proxy.fault = lambda _method, _path: None
+            bucketed.proxy.release.set()
+            return proofs, {answer.status_code for answer in await asyncio.gather(*waiting)}
+
+    proofs, statuses = asyncio.run(ask_all())
+    assert proofs.status_code == 200
+    assert statuses == {200}, "a connection that was cut is tried again"

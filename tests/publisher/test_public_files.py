@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from ledger.publicfiles import (
     PlaceRefused,
     PublicFiles,
     bucket,
+    folder,
     open_public_files,
 )
 from ledger.publicfiles.bucket import KEPT_BYTES, Bucket
@@ -122,6 +124,20 @@ def test_of_three_that_replace_one_checkpoint_at_once_one_does(
         won = [note for note in pool.map(replace, range(3)) if note]
     stored = place().checkpoint()
     assert stored is not None and won == [stored.note]
+
+
+def test_a_folder_whose_lock_another_process_holds_is_said_and_keeps_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "LOCK_SECONDS", 0.1)
+    files = prepared(Folder(tmp_path))
+    version = files.replace_checkpoint(b"note 1\n", None)
+    with (tmp_path / ".lock").open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="another process holds this lock"):
+            files.replace_checkpoint(b"note 2\n", version)
+        assert files.checkpoint() == (b"note 1\n", version)
+    files.replace_checkpoint(b"note 2\n", version)
 
 
 def test_pruning_takes_partial_tiles_of_full_ones_and_no_other_file(place: Open) -> None:
