@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import audit, index, ingest, lookup, otlp, prepare
+from bench import audit, index, ingest, lookup, otlp, overload, prepare
 from bench.figures import Report
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ PARTS: dict[str, Callable[[Report, float], None]] = {
     "index": index.measure,
     "prepare": prepare.measure,
     "otlp": otlp.measure,
+    "overload": overload.measure,
 }
 
 

@@ -83,7 +83,7 @@ def measure(report: Report, scale: float) -> None:
     with tempfile.TemporaryDirectory(prefix="glassbook-bench-") as folder, Operator(Path(folder)) as operator:
         operator.register(source)
         entries = [source.record(secrets.token_bytes(32), secrets.token_bytes(32)) for _ in range(count)]
-        bodies = [_body(entries[start : start + BATCH]) for start in range(0, count, BATCH)]
+        bodies = [make_body(entries[start : start + BATCH]) for start in range(0, count, BATCH)]
         checkpoints = Checkpoints(operator)
         before, size = len(checkpoints), checkpoints.newest.checkpoint.size
         with report.against_raw() as ratio:
@@ -107,7 +107,8 @@ def _sample(entries: Sequence[bytes]) -> list[bytes]:
     return [entry for start in starts for entry in entries[start : start + some]]
 
 
-def _body(entries: Sequence[bytes]) -> bytes:
+def make_body(entries: Sequence[bytes]) -> bytes:
+    """A request's body with these entries, each with an envelope of ENVELOPE_BYTES."""
     submissions = []
     for entry in entries:
         # A ledger cannot tell an envelope from random bytes, and must not be able to.

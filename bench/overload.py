@@ -1,0 +1,154 @@
+"""Three times more than can be taken: what is admitted, how soon it and what is refused is answered, what is published.
+
+Capacity is measured first, with as many connections as `ingest` uses, and with the same entries. Then three times as
+many clients hand in as fast as they are let; a client that is refused waits as long as `Retry-After` asks, but at most
+IMPATIENT_S, so that much more is offered than is taken. At the end every entry that was answered as accepted is looked
+for in the published log.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.figures import Figure, Report
+from bench.ingest import BATCH, CONNECTIONS, Checkpoints, make_body
+from bench.logs import BenchSource, bench_source
+from bench.operator import Operator
+from ledger.client.urllog import UrlLog
+from ledger.client.view import View
+from ledger.core.entries import decode_entry
+from ledger.core.policy import Policy
+
+SECONDS = 10.0
+OFFERED = 3
+IMPATIENT_S = 0.5
+BODIES_A_SECOND = 14
+"""Made before the clock starts; a machine that takes more ends the part sooner."""
+
+
+@dataclass(slots=True)
+class Load:
+    """What clients met: entries accepted, and how long answers took, in seconds."""
+
+    accepted: list[bytes] = field(default_factory=list)
+    admitted_s: list[float] = field(default_factory=list)
+    refused_s: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Entries accepted a second."""
+        return len(self.accepted) / self.seconds
+
+    @property
+    def offered(self) -> float:
+        """Requests made for each that was admitted."""
+        return (len(self.admitted_s) + len(self.refused_s)) / len(self.admitted_s)
+
+
+def measure(report: Report, scale: float) -> None:
+    """Capacity for SECONDS, then three times the clients for as long."""
+    source, seconds = bench_source(1), max(2.0, SECONDS * scale)
+    with tempfile.TemporaryDirectory(prefix="glassbook-bench-") as folder, Operator(Path(folder)) as operator:
+        operator.register(source)
+        checkpoints = Checkpoints(operator)
+        size = checkpoints.newest.checkpoint.size
+        capacity = _offer(operator.ledger, _batches(source, seconds), CONNECTIONS, seconds, 60.0)
+        checkpoints.wait_until(size + len(capacity.accepted))
+        load = _offer(operator.ledger, _batches(source, seconds), OFFERED * CONNECTIONS, seconds, IMPATIENT_S)
+        checkpoints.wait_until(size + len(capacity.accepted) + len(load.accepted))
+        _check_published(operator.public, operator.policy, load.accepted + capacity.accepted)
+    report.add(Figure("overload: capacity", capacity.rate, "entries/s"))
+    report.add(Figure("overload: requests made for each admitted", load.offered, ""))
+    report.add(
+        Figure("overload: admitted, of capacity", load.rate, "entries/s", load.rate / capacity.rate, 0.8)
+    )
+    for name, found in (("admitted", load.admitted_s), ("refused", load.refused_s)):
+        if not found:
+            continue
+        report.add(Figure(f"overload: {name}, answered: median", _quantile(found, 0.5), "s"))
+        target = 2.0 if name == "admitted" else None
+        report.add(
+            Figure(f"overload: {name}, answered: p99", _quantile(found, 0.99), "s", None, target, False)
+        )
+        report.add(Figure(f"overload: {name}, answered: slowest", max(found), "s"))
+    report.add(Figure("overload: accepted and published", len(load.accepted), "entries"))
+
+
+def _batches(source: BenchSource, seconds: float) -> list[tuple[list[bytes], bytes]]:
+    """Entries and the body that hands them in, enough for so many seconds."""
+    found = []
+    for _ in range(int(BODIES_A_SECOND * seconds)):
+        entries = [source.record(secrets.token_bytes(32), secrets.token_bytes(32)) for _ in range(BATCH)]
+        found.append((entries, make_body(entries)))
+    return found
+
+
+def _offer(
+    address: str, batches: list[tuple[list[bytes], bytes]], clients: int, seconds: float, patience: float
+) -> Load:
+    """Hand in for so many seconds, each client one request after another."""
+    load, lock = Load(), threading.Lock()
+    started = time.perf_counter()
+    until = started + seconds
+
+    def hand_in() -> None:
+        connection = http.client.HTTPConnection(address, timeout=60)
+        while True:
+            with lock:
+                if not batches:
+                    break
+                entries, body = batches.pop()
+            while time.perf_counter() < until:
+                begun = time.perf_counter()
+                connection.request("POST", "/v1/entries", body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                answer = response.read()
+                took = time.perf_counter() - begun
+                if response.status == 200:
+                    if len(json.loads(answer)["results"]) != BATCH or answer.count(b'"accepted"') != BATCH:
+                        raise RuntimeError(f"not every entry was accepted: {answer[:300]!r}")
+                    with lock:
+                        load.admitted_s.append(took)
+                        load.accepted += entries
+                    break
+                if response.status not in (429, 503):
+                    raise RuntimeError(f"the ledger answered {response.status}")
+                with lock:
+                    load.refused_s.append(took)
+                time.sleep(min(float(response.headers["Retry-After"]), patience))
+            else:
+                break
+        connection.close()
+
+    with ThreadPoolExecutor(clients) as pool:
+        for done in [pool.submit(hand_in) for _ in range(clients)]:
+            done.result()
+    load.seconds = time.perf_counter() - started
+    return load
+
+
+def _check_published(public: str, policy: Policy, entries: Sequence[bytes]) -> None:
+    """Raise RuntimeError unless the published index has each of these."""
+    view = View.open(UrlLog(f"http://{public}"), policy, int(time.time()))
+    labels = [label for raw in entries if (label := decode_entry(raw).index_label)]
+    found = [
+        proof.index
+        for start in range(0, len(labels), BATCH)
+        for proof in view.proofs(labels[start : start + BATCH])
+    ]
+    if None in found or len(set(found)) != len(entries):
+        raise RuntimeError("an entry that was accepted is not published")
+
+
+def _quantile(found: Sequence[float], at: float) -> float:
+    return sorted(found)[min(len(found) - 1, int(len(found) * at))]
