@@ -1,15 +1,13 @@
 """Three times more than can be taken: what is admitted, how soon it and what is refused is answered, what is published.
 
-Capacity is measured first, with as many connections as `ingest` uses, and with the same entries. Then three times as
-many clients hand in as fast as they are let; a client that is refused waits as long as `Retry-After` asks, but at most
-IMPATIENT_S, so that much more is offered than is taken. At the end every entry that was answered as accepted is looked
-for in the published log.
+Capacity is measured first, with as many connections as `ingest` uses, and with the same entries. Then requests are made
+at three times that rate, whatever becomes of them; what is refused is offered again later. At the end every entry that
+was answered as accepted is looked for in the published log.
 """
 
 from __future__ import annotations
 
 import http.client
-import json
 import secrets
 import tempfile
 import threading
@@ -30,14 +28,14 @@ from ledger.core.policy import Policy
 
 SECONDS = 10.0
 OFFERED = 3
-IMPATIENT_S = 0.5
+CLIENTS = 48
 BODIES_A_SECOND = 14
 """Made before the clock starts; a machine that takes more ends the part sooner."""
 
 
 @dataclass(slots=True)
 class Load:
-    """What clients met: entries accepted, and how long answers took, in seconds."""
+    """What clients met: entries accepted, how long answers took, and when the last came, in seconds."""
 
     accepted: list[bytes] = field(default_factory=list)
     admitted_s: list[float] = field(default_factory=list)
@@ -62,9 +60,10 @@ def measure(report: Report, scale: float) -> None:
         operator.register(source)
         checkpoints = Checkpoints(operator)
         size = checkpoints.newest.checkpoint.size
-        capacity = _offer(operator.ledger, _batches(source, seconds), CONNECTIONS, seconds, 60.0)
+        capacity = _offer(operator.ledger, _batches(source, seconds), CONNECTIONS, seconds, 0.0)
         checkpoints.wait_until(size + len(capacity.accepted))
-        load = _offer(operator.ledger, _batches(source, seconds), OFFERED * CONNECTIONS, seconds, IMPATIENT_S)
+        between = BATCH / capacity.rate / OFFERED
+        load = _offer(operator.ledger, _batches(source, seconds), CLIENTS, seconds, between)
         checkpoints.wait_until(size + len(capacity.accepted) + len(load.accepted))
         _check_published(operator.public, operator.policy, load.accepted + capacity.accepted)
     report.add(Figure("overload: capacity", capacity.rate, "entries/s"))
@@ -94,46 +93,54 @@ def _batches(source: BenchSource, seconds: float) -> list[tuple[list[bytes], byt
 
 
 def _offer(
-    address: str, batches: list[tuple[list[bytes], bytes]], clients: int, seconds: float, patience: float
+    address: str, batches: list[tuple[list[bytes], bytes]], clients: int, seconds: float, between: float
 ) -> Load:
-    """Hand in for so many seconds, each client one request after another."""
+    """Hand in for so many seconds, a request every `between` seconds; each client one after another.
+
+    With 0 each client hands in without a pause, and waits as long as it is asked to when it is refused.
+    """
     load, lock = Load(), threading.Lock()
     started = time.perf_counter()
-    until = started + seconds
+    until, turn = started + seconds, started
+
+    def next_turn() -> float:
+        nonlocal turn
+        with lock:
+            turn = max(turn + between, time.perf_counter() - seconds * between)
+            return turn
 
     def hand_in() -> None:
         connection = http.client.HTTPConnection(address, timeout=60)
-        while True:
+        while time.perf_counter() < until:
             with lock:
                 if not batches:
                     break
                 entries, body = batches.pop()
-            while time.perf_counter() < until:
-                begun = time.perf_counter()
-                connection.request("POST", "/v1/entries", body, {"Content-Type": "application/json"})
-                response = connection.getresponse()
-                answer = response.read()
-                took = time.perf_counter() - begun
-                if response.status == 200:
-                    if len(json.loads(answer)["results"]) != BATCH or answer.count(b'"accepted"') != BATCH:
-                        raise RuntimeError(f"not every entry was accepted: {answer[:300]!r}")
-                    with lock:
-                        load.admitted_s.append(took)
-                        load.accepted += entries
-                    break
-                if response.status not in (429, 503):
-                    raise RuntimeError(f"the ledger answered {response.status}")
+            time.sleep(max(0.0, min(next_turn(), until) - time.perf_counter()))
+            begun = time.perf_counter()
+            connection.request("POST", "/v1/entries", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = response.read()
+            took = time.perf_counter() - begun
+            if response.status == 200:
+                if answer.count(b'"accepted"') != BATCH:
+                    raise RuntimeError(f"not every entry was accepted: {answer[:300]!r}")
+                load.admitted_s.append(took)
                 with lock:
-                    load.refused_s.append(took)
-                time.sleep(min(float(response.headers["Retry-After"]), patience))
-            else:
-                break
+                    load.accepted += entries
+                    load.seconds = time.perf_counter() - started
+                continue
+            if response.status not in (429, 503):
+                raise RuntimeError(f"the ledger answered {response.status}")
+            load.refused_s.append(took)
+            batches.insert(0, (entries, body))
+            if not between:
+                time.sleep(float(response.headers["Retry-After"]))
         connection.close()
 
     with ThreadPoolExecutor(clients) as pool:
         for done in [pool.submit(hand_in) for _ in range(clients)]:
             done.result()
-    load.seconds = time.perf_counter() - started
     return load
 
 

@@ -9,7 +9,7 @@ By Little's law whoever is let in waits for what is in flight divided by the rat
 measured while there is more to do than can be done at once, and no more is let in than is done `within` seconds.
 
 - A body that does not come holds its place for GRACE_S only; then it counts with what came of it.
-- Small requests have turns of their own, and the last eighth of the room: large ones do not keep them waiting.
+- Small requests have turns of their own, and an eighth of room more: large ones do not keep them waiting.
 - Over half of the room, a client that has something in flight gets no more than its equal share with all
   who asked in the last PRESENT_S; nobody is refused for its share while it is alone.
 """
@@ -173,7 +173,7 @@ class Admission:
             over_share = mine.weight > 0 and mine.weight + weight > limit / len(self._clients)
             if over_share and len(self._clients) > 1 and self.in_flight > limit / 2:
                 raise self._full(SHARE, now)
-            room = limit if weight <= self.limits.small else limit * 7 / 8
+            room = limit * 9 / 8 if weight <= self.limits.small else limit
             # What is larger than half of it would otherwise never find room beside others.
             if self.in_flight + min(weight, limit / 2) > room:
                 raise self._full(ALL, now)
@@ -206,8 +206,11 @@ class Admission:
             self._saturated = False
         if self._since is not None and now - self._since >= WINDOW_S:
             through = self._finished / (now - self._since)
-            if self._saturated or through > self.rate:
-                self.rate += 0.3 * (through - self.rate)
+            # Soon up and slowly down: with too little in flight less is done, which would seem to be all there can be.
+            if through > self.rate:
+                self.rate += 0.5 * (through - self.rate)
+            elif self._saturated:
+                self.rate += 0.15 * (through - self.rate)
             self._since = None
         if left <= 0:
             self._since = None  # what comes next is not to be measured with the time in between
