@@ -6,7 +6,8 @@ A request weighs what it costs to answer, in units of the user's choice. Before 
       └─► Full: when to come back
 
 By Little's law whoever is let in waits for what is in flight divided by the rate at which it is done. That rate is
-measured while there is more to do than can be done at once, and no more is let in than is done `within` seconds.
+measured while there is more to do than can be done at once, and no more is let in than is done `within` seconds. Should
+it fall, the first to be late shows it.
 
 - A body that does not come holds its place for GRACE_S only; then it counts with what came of it.
 - Small requests have turns of their own, and an eighth of room more: large ones do not keep them waiting.
@@ -71,12 +72,13 @@ class _Client:
 class Ticket:
     """One request that was let in; `done` gives its place back, as often as it is called."""
 
-    __slots__ = ("_admission", "_asked", "_client", "_come", "_held", "_small", "_working")
+    __slots__ = ("_admission", "_asked", "_began", "_client", "_come", "_held", "_small", "_working")
 
     def __init__(self, admission: Admission, weight: float, client: _Client) -> None:
         self._admission, self._client = admission, client
         self._asked = self._held = weight
         self._come = 0.0
+        self._began = (0.0, 0.0)  # when its body was here, and how much was worked on then
         self._small = weight <= admission.limits.small
         self._working = False
 
@@ -104,6 +106,7 @@ class Ticket:
         self.weigh(self._asked)
         self._working = True
         self._admission.working += self._held
+        self._began = self._admission.now(), self._admission.working
 
     def overdue(self) -> None:
         """Its body has not come in time: it counts with what is here."""
@@ -113,7 +116,7 @@ class Ticket:
     def done(self, measured: bool = False) -> None:
         """It is answered, or given up; `measured` when it took the work that its weight stands for."""
         if self._held and self._working and measured:
-            self._admission.finished(self._held)
+            self._admission.finished(self._held, *self._began)
         self._hold(0.0)
 
     def _hold(self, weight: float) -> None:
@@ -197,9 +200,15 @@ class Admission:
         if working:
             self.working += more
 
-    def finished(self, weight: float) -> None:
-        """So much work is done: measure."""
+    def now(self) -> float:
+        return self._clock()
+
+    def finished(self, weight: float, began: float, ahead: float) -> None:
+        """So much work is done, that `began` when with it there was `ahead` to do: measure."""
         now = self._clock()
+        if now - began > self.limits.within:
+            # Later than anybody should be: what was ahead of it tells at once how much less is done than was thought.
+            self.rate += 0.3 * min(ahead / (now - began) - self.rate, 0.0)
         self._finished += weight
         left = self.working - weight
         if not (self._turns.locked() or self._small_turns.locked() or left >= self.limit / 2):
