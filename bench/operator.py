@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -37,7 +37,9 @@ class Operator:
 
     origin = "log.example/bench"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ledger: Mapping[str, int] | None = None) -> None:
+        """`ledger`: settings of `[ledger]` that are not the ones of `glassbook init`."""
+        self._settings = ledger or {}
         self.home = folder / "log"
         self.ledger = f"127.0.0.1:{_free_port()}"
         self.public = f"127.0.0.1:{_free_port()}"
@@ -50,6 +52,9 @@ class Operator:
         words = ["init", str(self.home), "--origin", self.origin, "--charter", str(charter), "--yes"]
         listen = ["--listen", self.ledger, "--public-listen", self.public]
         _glassbook([*words, "--no-passphrase", *listen])
+        settings = self.home / "glassbook.toml"
+        lines = "".join(f"{name} = {value}\n" for name, value in self._settings.items())
+        settings.write_text(settings.read_text().replace("[ledger]\n", f"[ledger]\n{lines}"))
         witness, at = self._folder / "witness.sqlite", f"127.0.0.1:{_free_port()}"
         log_vkey = self._log_vkey()
         made = _verify(
@@ -82,6 +87,15 @@ class Operator:
         self._stop()
 
     @property
+    def pid(self) -> int:
+        """The process that takes entries in."""
+        up = self._processes[-1].pid
+        for child in Path(f"/proc/{up}/task/{up}/children").read_text().split():
+            if b"serve" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                return int(child)
+        raise RuntimeError("the ledger does not run")
+
+    @property
     def policy(self) -> Policy:
         """The log's policy: its own keys and the witness."""
         return parse_policy((self.home / "policy.txt").read_bytes())
@@ -91,7 +105,7 @@ class Operator:
         pem = read_private(self.home / "keys" / "registrar.key")
         registrar = parse_private_key(pem, None, "registrar.key")
         assert isinstance(registrar, Ed25519PrivateKey)
-        entry = sign_source(registrar, parse_charter(self._charter()), source.number, statement(source))
+        entry = sign_source(registrar, parse_charter(self.charter()), source.number, statement(source))
         (result,) = self.post([{"entry": b64encode(entry)}], "?wait=published")
         if result["status"] != "published":
             raise RuntimeError(f"the source was not published: {result}")
@@ -106,7 +120,8 @@ class Operator:
         results: list[dict[str, str]] = answer["results"]
         return results
 
-    def _charter(self) -> bytes:
+    def charter(self) -> bytes:
+        """The log's charter, as its entry."""
         from ledger.settings import read_settings
         from ledger.store import Store
         from ledger.store.log import read_entries
@@ -118,7 +133,7 @@ class Operator:
         return raw
 
     def _log_vkey(self) -> str:
-        return parse_charter(self._charter()).log_vkeys[0].text
+        return parse_charter(self.charter()).log_vkeys[0].text
 
     def _start(self, module: str, words: list[str]) -> None:
         command = [sys.executable, "-c", f"from {module} import main; main()", *words]

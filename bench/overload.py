@@ -124,6 +124,7 @@ def _offer(
             connection.request("POST", "/v1/entries", body, {"Content-Type": "application/json"})
             response = connection.getresponse()
             answer = response.read()
+            connection.close()  # by the next turn the ledger may have closed it
             took = time.perf_counter() - begun
             if response.status == 200:
                 if answer.count(b'"accepted"') != BATCH:
@@ -139,7 +140,6 @@ def _offer(
             batches.insert(0, (entries, body))
             if not between:
                 time.sleep(float(response.headers["Retry-After"]))
-        connection.close()
 
     with ThreadPoolExecutor(clients) as pool:
         for done in [pool.submit(hand_in) for _ in range(clients)]:

@@ -31,7 +31,7 @@ from ledger.core.policy import CLOCK_TOLERANCE_S
 from ledger.keyfiles import LEDGER
 from ledger.service import openapi
 from ledger.service.acceptance import Acceptance, Duplicate, Outcome
-from ledger.service.body import Submission, parse_document, parse_lines
+from ledger.service.body import parse_document, parse_lines
 from ledger.service.erasing import MAX_BYTES as ERASURE_BYTES
 from ledger.service.erasing import check_erasure, check_media_type, erase
 from ledger.service.intake import Intake, is_lines
@@ -100,7 +100,7 @@ def create_app(
             published.check_room()
         async with intake.take(request) as taken:
             submissions = await asyncio.to_thread(parse_lines if lines else parse_document, taken.body())
-            taken.weigh(sum(isinstance(one, Submission) for one in submissions))
+            taken.weigh(submissions)
             outcomes = await acceptance.accept(submissions, int(clock()))
             del submissions
             metrics.count(outcomes)
@@ -159,7 +159,7 @@ def create_app(
         async with intake.take(request, ERASURE_BYTES) as taken:
             register = await asyncio.to_thread(acceptance.register)
             erasure = await asyncio.to_thread(check_erasure, taken.body(), register, int(clock()))
-            taken.weigh(len(erasure.leaves))
+            taken.weigh(erasure.leaves)
             found = await asyncio.to_thread(erase, store, erasure)
         metrics.count_erasures([one.value for one in found])
         with contextlib.suppress(StoreBusy):  # deleted it is: a trace is overwritten now or later
