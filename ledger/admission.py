@@ -5,9 +5,9 @@ A request weighs what it costs to answer, in units of the user's choice. Before 
     asked ──► arriving (its body comes) ──► waits for a turn ──► worked on ──► done
       └─► Full: when to come back
 
-By Little's law whoever is let in waits for what is in flight divided by the rate at which it is done. That rate is
-measured while there is more to do than can be done at once, and no more is let in than is done `within` seconds. Should
-it fall, the first to be late shows it.
+By Little's law whoever is let in waits for what is in flight divided by the rate at which it is done; no more is let
+in than is done `within` seconds. The rate is what was done in a window of time, when that is more than was thought, or
+when somebody was late. When nobody was late and some were refused, a little more is tried.
 
 - A body that does not come holds its place for GRACE_S only; then it counts with what came of it.
 - Small requests have turns of their own, and an eighth of room more: large ones do not keep them waiting.
@@ -33,7 +33,7 @@ WINDOW_S: Final = 1.0
 GRACE_S: Final = 1.0
 PRESENT_S: Final = 5.0
 MOST_CLIENTS: Final = 10_000
-LONGEST_S: Final = 60
+LONGEST_S: Final = 30
 """The longest that anybody is sent away for."""
 
 ALL, SHARE = "full", "share"
@@ -78,7 +78,7 @@ class Ticket:
         self._admission, self._client = admission, client
         self._asked = self._held = weight
         self._come = 0.0
-        self._began = (0.0, 0.0)  # when its body was here, and how much was worked on then
+        self._began = 0.0  # when its body was here
         self._small = weight <= admission.limits.small
         self._working = False
 
@@ -106,7 +106,7 @@ class Ticket:
         self.weigh(self._asked)
         self._working = True
         self._admission.working += self._held
-        self._began = self._admission.now(), self._admission.working
+        self._began = self._admission.now()
 
     def overdue(self) -> None:
         """Its body has not come in time: it counts with what is here."""
@@ -116,7 +116,7 @@ class Ticket:
     def done(self, measured: bool = False) -> None:
         """It is answered, or given up; `measured` when it took the work that its weight stands for."""
         if self._held and self._working and measured:
-            self._admission.finished(self._held, *self._began)
+            self._admission.finished(self._held, self._began)
         self._hold(0.0)
 
     def _hold(self, weight: float) -> None:
@@ -149,7 +149,7 @@ class Admission:
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._since: float | None = None
         self._finished = 0.0
-        self._saturated = True
+        self._late = False
         self._offered = 0.0
         self._offered_since = clock()
         self._pressure = 1.0
@@ -199,32 +199,30 @@ class Admission:
         self.in_flight += more
         if working:
             self.working += more
+            if self.working <= 0:
+                self._since = None  # what comes next is not to be measured with the time in between
 
     def now(self) -> float:
         return self._clock()
 
-    def finished(self, weight: float, began: float, ahead: float) -> None:
-        """So much work is done, that `began` when with it there was `ahead` to do: measure."""
+    def finished(self, weight: float, began: float) -> None:
+        """So much work, that `began` then, is done: measure."""
         now = self._clock()
-        if now - began > self.limits.within:
-            # Later than anybody should be: what was ahead of it tells at once how much less is done than was thought.
-            self.rate += 0.3 * min(ahead / (now - began) - self.rate, 0.0)
         self._finished += weight
-        left = self.working - weight
-        if not (self._turns.locked() or self._small_turns.locked() or left >= self.limit / 2):
-            self._saturated = False
+        self._late = self._late or now - began > self.limits.within
         if self._since is not None and now - self._since >= WINDOW_S:
-            through = self._finished / (now - self._since)
-            # Soon up and slowly down: with too little in flight less is done, which would seem to be all there can be.
-            if through > self.rate:
-                self.rate += 0.5 * (through - self.rate)
-            elif self._saturated:
-                self.rate += 0.15 * (through - self.rate)
+            self._adjust(self._finished / (now - self._since))
             self._since = None
-        if left <= 0:
-            self._since = None  # what comes next is not to be measured with the time in between
-        elif self._since is None:
-            self._since, self._finished, self._saturated = now, 0.0, True
+        if self._since is None:
+            self._since, self._finished, self._late = now, 0.0, False
+
+    def _adjust(self, through: float) -> None:
+        """What was done a second, and whether it was done in time, tell how much can be."""
+        if through > self.rate or self._late:
+            self.rate += 0.5 * (through - self.rate)
+        elif self._since is not None and self.refused_at >= self._since:
+            # In time, and with too little in flight less is done than can be: let some more in.
+            self.rate *= 1.05
 
     def _note_offer(self, weight: float, now: float) -> None:
         self._offered += weight
