@@ -9,7 +9,7 @@
     public_url = "http://127.0.0.1:8102"         # where the published log and its index proofs are read
     inbox_limit = 200000                         # entries waiting; beyond it the ledger answers 503
     wait_s = 30                                  # the longest that ?wait=published waits
-    answer_ms = 1500                             # what could not be answered within this is refused at once (503)
+    answer_ms = 1200                             # what could not be answered within this is refused at once (503)
     in_flight_mib = 128                          # request bodies in memory, all together
     connections = 500                            # beyond it those on which nothing happens are closed
 
@@ -120,7 +120,7 @@ def parse_settings(data: bytes, home: Path) -> Settings:
         public_url=ledger.url("public_url", "http://127.0.0.1:8102"),
         inbox_limit=ledger.number("inbox_limit", 200_000, 1, 10_000_000),
         wait_s=ledger.number("wait_s", 30, 1, 600),
-        answer_ms=ledger.number("answer_ms", 1500, 50, 60_000),
+        answer_ms=ledger.number("answer_ms", 1200, 50, 60_000),
         in_flight_mib=ledger.number("in_flight_mib", 128, 16, 65_536),
         connections=ledger.number("connections", 500, 8, 100_000),
         interval_ms=sequencer.number("interval_ms", 250, 0, 60_000),

@@ -34,7 +34,7 @@ UNKNOWN_BYTES: Final = 1 << 20
 """What a body is taken for that does not say its length."""
 
 SMALL: Final = REQUEST_WEIGHT + (64 << 10)
-FIRST_RATE: Final = 16 << 20
+FIRST_RATE: Final = 30 << 20
 
 JSON_TYPES = ("application/json",)
 LINES_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
