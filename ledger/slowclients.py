@@ -5,8 +5,8 @@
 - When there are more connections than may be, the one on which longest nothing happened is closed for the new one;
   if something happens on each, the new one is told so (503) and closed. uvicorn's own limit (`limit_concurrency`)
   would answer everybody with 503 while many connections do nothing.
-- An answer that is not read is thrown away with its connection after a while, or sooner when the unread answers of all
-  together take too much memory.
+- An answer that is not read, or hardly, is thrown away with its connection after a while, or sooner when the unread
+  answers of all together take too much memory.
 
 Needs uvicorn.
 """
@@ -19,6 +19,9 @@ from typing import Any
 
 HEAD_SECONDS = 15.0
 UNREAD_SECONDS = 30.0
+UNREAD_PACE = 1 << 17
+"""So much of an answer, or all of it, has to be read in every UNREAD_SECONDS."""
+
 UNREAD_BYTES = 64 << 20
 """Of answers that were sent and not read yet, all connections together."""
 
@@ -58,6 +61,7 @@ def bounded_protocol(
     class Bounded(base):  # type: ignore[misc]  # of which of its two classes is known only when it runs
         _look_again: asyncio.TimerHandle | None = None
         _unread_until: asyncio.TimerHandle | None = None
+        _unread_left = 0
         _before: object = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:
@@ -85,7 +89,8 @@ def bounded_protocol(
         def pause_writing(self) -> None:
             super().pause_writing()
             unread[self] = None
-            self._unread_until = self.loop.call_later(unread_seconds, self._abort)
+            self._unread_left = _waiting_bytes(self)
+            self._unread_until = self.loop.call_later(unread_seconds, self._abort_unless_read)
             while len(unread) > 1 and sum(map(_waiting_bytes, unread)) > unread_bytes:
                 next(iter(unread))._abort()
 
@@ -98,6 +103,14 @@ def bounded_protocol(
             if self._unread_until is not None:
                 self._unread_until.cancel()
                 self._unread_until = None
+
+        def _abort_unless_read(self) -> None:
+            left = _waiting_bytes(self)
+            if left > self._unread_left - UNREAD_PACE:
+                self._abort()
+                return
+            self._unread_left = left
+            self._unread_until = self.loop.call_later(unread_seconds, self._abort_unless_read)
 
         def _abort(self) -> None:
             self._read()
