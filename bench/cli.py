@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import audit, day, growth, index, ingest, latency, lookup, otlp, prepare, signatures, two
+from bench import (
+    audit,
+    day,
+    growth,
+    index,
+    ingest,
+    latency,
+    lookup,
+    otlp,
+    overload,
+    prepare,
+    signatures,
+    two,
+)
 from bench.figures import CannotMeasure, Report
 
 app = typer.Typer(
@@ -28,6 +41,7 @@ PARTS: dict[str, Callable[[Report, float], None]] = {
     "prepare": prepare.measure,
     "otlp": otlp.measure,
     "signatures": signatures.measure,
+    "overload": overload.measure,
 }
 
 

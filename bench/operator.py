@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -42,9 +42,12 @@ class Operator:
 
     origin = "log.example/bench"
 
-    def __init__(self, folder: Path, database: str = "", ledgers: int = 0) -> None:
+    def __init__(
+        self, folder: Path, database: str = "", ledgers: int = 0, limits: Mapping[str, int] | None = None
+    ) -> None:
         """`database`: the URL of an empty one; by itself a file of SQLite. With `ledgers`, so many `ledger serve` are
-        started, and sequencer and publisher by themselves; without, `up` starts them."""
+        started, and sequencer and publisher by themselves; without, `up` starts them. `limits`: members of `[ledger]`
+        that are not as `init` writes them."""
         self.home = folder / "log"
         self.ledger = f"127.0.0.1:{free_port()}"
         self.public = f"127.0.0.1:{free_port()}"
@@ -54,6 +57,7 @@ class Operator:
         self._ledgers = ledgers
         self._folder = folder
         self._database = database
+        self._limits = limits or {}
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Operator:
@@ -73,6 +77,9 @@ class Operator:
         words = ["init", str(self.home), "--origin", self.origin, "--charter", str(charter), "--yes"]
         words += ["--no-passphrase", "--listen", self.ledger, "--public-listen", self.public]
         _glassbook([*words, *(["--database", self._database] if self._database else [])])
+        settings = self.home / "glassbook.toml"
+        lines = "".join(f"{name} = {value}\n" for name, value in self._limits.items())
+        settings.write_text(settings.read_text().replace("[ledger]\n", f"[ledger]\n{lines}"))
         witness, at = str(self._folder / "witness.sqlite"), f"127.0.0.1:{free_port()}"
         log_vkey = parse_charter(self.charter).log_vkeys[0].text
         named = ["--name", "witness.example/bench", "--log-vkey", log_vkey]
@@ -108,6 +115,15 @@ class Operator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process that takes entries in, where `up` started it."""
+        assert self.up is not None
+        for child in Path(f"/proc/{self.up.pid}/task/{self.up.pid}/children").read_text().split():
+            if b"serve" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                return int(child)
+        raise RuntimeError("the ledger does not run")
 
     @property
     def policy(self) -> Policy:

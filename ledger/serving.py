@@ -5,6 +5,7 @@ They are processes and not threads of one because both are bound by the interpre
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import sys
@@ -32,6 +33,9 @@ app = typer.Typer(no_args_is_help=True, help="The ledger's own processes.")
 Home = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that glassbook init made.")]
 
 GRACE_S = 10
+OWN_FILES = 200
+"""Files that a process opens beside its connections: database, pipes, connections to the publisher, libraries; and
+connections that are on their way out."""
 SWITCH_S = 0.001  # while many signatures are checked, the event loop must still get its turn
 
 
@@ -62,14 +66,21 @@ def serve(
     settle_memory()
     config = uvicorn.Config(
         serving,
-        http=bounded_protocol(),
+        http=bounded_protocol(connections=_connections(settings.connections)),
         access_log=False,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Who waits for publication is answered now: the others get the time there is.
+            serving.state.end_waiting()
+            await super().shutdown(sockets)
+
     try:
-        uvicorn.Server(config).run(sockets=[bound])
+        Server(config).run(sockets=[bound])
     finally:
         bound.close()
         store.close()
@@ -133,6 +144,16 @@ def _listen(at: Listen) -> socket.socket:
         raise _stop(
             f"cannot listen at {at}: {error.strerror}; look at [ledger] listen in the settings"
         ) from None
+
+
+def _connections(wanted: int) -> int:
+    """So many, as far as the system lets this process have them; each is an open file."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OWN_FILES
+    if now != resource.RLIM_INFINITY and now < needed:
+        now = needed if most == resource.RLIM_INFINITY else min(needed, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (now, most))
+    return wanted if now == resource.RLIM_INFINITY else max(1, min(wanted, now - OWN_FILES))
 
 
 def _until_signal() -> Callable[[], bool]:

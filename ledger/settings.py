@@ -18,6 +18,9 @@
     inbox_limit = 200000                         # entries waiting; beyond it the ledger answers 503
     wait_s = 30                                  # the longest that ?wait=published waits
     vectors = "auto"                             # Ed25519 eight at a time, if installed; or "off", or the library
+    answer_ms = 1200                             # what could not be answered within this is refused at once (503)
+    in_flight_mib = 128                          # request bodies in memory, all together
+    connections = 500                            # beyond it those on which nothing happens are closed
 
     [sequencer]
     interval_ms = 250                            # the least time between two batches
@@ -89,6 +92,9 @@ class Settings:
     inbox_limit: int
     wait_s: int
     vectors: str
+    answer_ms: int
+    in_flight_mib: int
+    connections: int
     interval_ms: int
     batch: int
     publisher_listen: Listen
@@ -144,6 +150,9 @@ def parse_settings(data: bytes, home: Path) -> Settings:
         inbox_limit=ledger.number("inbox_limit", 200_000, 1, 10_000_000),
         wait_s=ledger.number("wait_s", 30, 1, 600),
         vectors=ledger.vectors(),
+        answer_ms=ledger.number("answer_ms", 1200, 50, 60_000),
+        in_flight_mib=ledger.number("in_flight_mib", 128, 16, 65_536),
+        connections=ledger.number("connections", 500, 8, 100_000),
         interval_ms=sequencer.number("interval_ms", 250, 0, 60_000),
         batch=sequencer.number("batch", 10_000, 1, 100_000),
         publisher_listen=publisher.listen("127.0.0.1:8102"),

@@ -50,6 +50,9 @@ app = typer.Typer(
 witness = typer.Typer(help="The witnesses this log is published under.", no_args_is_help=True)
 
 Home = Annotated[Path, typer.Argument(metavar="DIR", help="The operator's folder, made by glassbook init.")]
+CONNECTIONS = 500
+"""Beyond it those on which nothing happens are closed."""
+
 Faults = (
     GlassbookError,
     FileRefused,
@@ -237,12 +240,11 @@ def publish_and_serve(
     )
     config = uvicorn.Config(
         public_app(site),
-        http=bounded_protocol(),
+        http=bounded_protocol(connections=CONNECTIONS),
         access_log=False,
         log_level="warning",
         lifespan="off",
         server_header=False,
-        limit_concurrency=500,
         timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)

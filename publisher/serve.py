@@ -17,17 +17,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from ledger.admission import SHARE, Admission, Full, Limits, Ticket
 from ledger.core.encoding import b64decode, b64encode, sha256
 from ledger.core.errors import Malformed
 from ledger.core.jose import members, parse_json
@@ -47,6 +49,13 @@ MAX_BODY = 1 << 20
 """Bytes of a request: 10,000 labels take 470,000."""
 
 BODY_SECONDS = 30
+
+PROOFS = Limits(rate=1 << 20, most=32 << 20, small=16 << 10, turns=1, small_turns=4)
+ENVELOPES = Limits(rate=1 << 20, most=32 << 20, small=16 << 10, turns=2, small_turns=8)
+"""What is let in, in bytes of requests: a label or token is 47. Proofs are made one request after another."""
+
+REQUEST_WEIGHT = 2 << 10
+UNKNOWN_BYTES = 64 << 10
 TOKENS_AT_ONCE = 100
 """Envelopes read at a time: at most 6.4 MiB in memory for one answer."""
 
@@ -74,6 +83,12 @@ class Site:
 
 def public_app(site: Site) -> ASGIApp:
     """The ASGI application."""
+    proving, finding = Admission(PROOFS), Admission(ENVELOPES)
+    # Threads of their own: files are read beside them.
+    provers, finders = ThreadPoolExecutor(2, "prove"), ThreadPoolExecutor(4, "find")
+
+    async def find(fetches: list[bytes]) -> str:
+        return await asyncio.get_running_loop().run_in_executor(finders, _find, site.store, fetches)
 
     # A bucket that hangs must not take the threads that proofs are made in.
     reading = CapacityLimiter(READS_AT_ONCE)
@@ -101,23 +116,25 @@ def public_app(site: Site) -> ASGIApp:
         return _json(about, SHORTLY)
 
     async def index_proofs(request: Request) -> Response:
-        labels = await _read_list(request, "labels", MAX_LABELS)
-        return Response(
-            await run_in_threadpool(_prove, site.published, labels),
-            200,
-            {"Cache-Control": NEVER},
-            "application/json",
-        )
+        async with _let_in(proving, request) as ticket:
+            labels = await _read_list(request, ticket, "labels", MAX_LABELS)
+            async with ticket.turn():
+                loop = asyncio.get_running_loop()
+                answer = await loop.run_in_executor(provers, _prove, site.published, labels)
+        return Response(answer, 200, {"Cache-Control": NEVER}, "application/json")
 
     async def envelopes(request: Request) -> Response:
-        fetches = [sha256(token) for token in await _read_list(request, "tokens", MAX_TOKENS)]
-        first = await run_in_threadpool(_find, site.store, fetches[:TOKENS_AT_ONCE])
+        async with _let_in(finding, request) as ticket:
+            fetches = [sha256(token) for token in await _read_list(request, ticket, "tokens", MAX_TOKENS)]
+            async with ticket.turn():
+                first = await find(fetches[:TOKENS_AT_ONCE])
 
+        # How fast the rest goes is up to who reads it, so nobody waits for that.
         async def body() -> AsyncIterator[str]:
             yield '{"envelopes":[' + first
             for start in range(TOKENS_AT_ONCE, len(fetches), TOKENS_AT_ONCE):
                 part = fetches[start : start + TOKENS_AT_ONCE]
-                yield "," + await run_in_threadpool(_find, site.store, part)
+                yield "," + await find(part)
             yield "]}"
 
         return StreamingResponse(body(), 200, {"Cache-Control": NEVER}, "application/json")
@@ -201,7 +218,37 @@ def _find(store: Store, fetches: list[bytes]) -> str:
     return ",".join("null" if body is None else f'"{b64encode(body)}"' for body in found)
 
 
-async def _read_list(request: Request, name: str, most: int) -> list[bytes]:
+@asynccontextmanager
+async def _let_in(admission: Admission, request: Request) -> AsyncIterator[Ticket]:
+    """Let a request in before its body is read, until the block ends.  Raises Refused when that is too much now."""
+    length = request.headers.get("content-length", "")
+    declared = int(length[:20]) if length.isascii() and length.isdigit() else UNKNOWN_BYTES
+    if declared > MAX_BODY:
+        raise _too_large()
+    try:
+        ticket = admission.ask(REQUEST_WEIGHT + declared, request.client.host if request.client else "")
+    except Full as full:
+        shared = full.reason == SHARE
+        what = (
+            "others ask too, and your address has its share"
+            if shared
+            else "more is asked for than can be answered"
+        )
+        headers = {"Retry-After": str(full.retry_after_s)}
+        raise Refused(429 if shared else 503, "busy", f"{what}; ask again later", headers) from None
+    measured = False
+    try:
+        yield ticket
+        measured = True
+    finally:
+        ticket.done(measured)
+
+
+def _too_large() -> Refused:
+    return Refused(413, "too-large", f"at most {MAX_BODY} bytes are taken", {"Connection": "close"})
+
+
+async def _read_list(request: Request, ticket: Ticket, name: str, most: int) -> list[bytes]:
     """The one member of the body, `name`: a list of base64 texts of 32 bytes each."""
     body = bytearray()
     try:
@@ -209,9 +256,9 @@ async def _read_list(request: Request, name: str, most: int) -> list[bytes]:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAX_BODY:
-                    raise Refused(
-                        413, "too-large", f"at most {MAX_BODY} bytes are taken", {"Connection": "close"}
-                    )
+                    raise _too_large()
+                if not ticket.came(len(chunk)):
+                    raise Refused(503, "busy", "too many large requests at once", {"Retry-After": "2"})
     except (TimeoutError, ClientDisconnect):
         raise Refused(
             408, "too-slow", "send the body faster, or less of it", {"Connection": "close"}

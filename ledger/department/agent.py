@@ -36,6 +36,10 @@ from ledger.department.sending import Sender
 LONGEST_PAUSE: Final = 300.0
 """Seconds between two tries of a part that fails, at most, and half as much again by chance."""
 
+LONGEST_BUSY: Final = 30.0
+"""The same while the ledger says that it is busy, unless it asks for more: it is there, and shared out among those who
+ask."""
+
 READ_AT_ONCE: Final = 1 << 18
 """Entries of the log read for own ones before other parts have their turn."""
 
@@ -44,6 +48,7 @@ STATE: Final = "agent"
 
 Say = Callable[[str], None]
 _backing_off: Final = tenacity.wait_exponential(multiplier=2.0, max=LONGEST_PAUSE)
+_queueing: Final = tenacity.wait_exponential(multiplier=2.0, max=LONGEST_BUSY)
 
 
 @dataclass(slots=True)
@@ -118,12 +123,16 @@ class Agent:
         now = self.sender.clock()
         if not part.failures:
             part.since = now
+        if isinstance(error, Busy) and error.went_on:
+            part.failures = (
+                0  # some was taken: it is not refused ever again, and need not come ever more rarely
+            )
         part.failures += 1
         problem = str(error)
         if problem != part.problem:
             self.say(f"{part.name}: {problem}")
         part.problem = problem
-        part.due = now + pause(part.failures, error.seconds if isinstance(error, Busy) else 0.0)
+        part.due = now + pause(part.failures, error.seconds if isinstance(error, Busy) else None)
 
     def _tell(self, ended: bool = False) -> None:
         """Keep for `status` how it goes; a full disk must not end the agent."""
@@ -208,8 +217,9 @@ class Agent:
         hand_in_coverages(outbox, registration, self.sender.ledger, now, self.say)
 
 
-def pause(failures: int, asked: float) -> float:
-    """Seconds until the next try after so many failures in a row, when the ledger asked for so many."""
+def pause(failures: int, asked: float | None) -> float:
+    """Seconds until the next try after so many failures in a row; `asked` by a busy ledger, None for other failures."""
     state = tenacity.RetryCallState(retry_object=tenacity.Retrying(), fn=None, args=(), kwargs={})
     state.attempt_number = failures
-    return max(asked, _backing_off(state)) * random.uniform(1.0, 1.5)
+    own = _backing_off(state) if asked is None else max(asked, _queueing(state))
+    return own * random.uniform(1.0, 1.5)

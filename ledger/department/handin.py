@@ -44,11 +44,12 @@ class Answer:
 
 
 class Busy(CannotGoOn):
-    """The ledger asks to come back later; `seconds` is how much later."""
+    """The ledger asks to come back later; `seconds` is how much later, `went_on` whether it took something before."""
 
     def __init__(self, where: str, what: str, seconds: float) -> None:
         super().__init__(where, what)
         self.seconds = seconds
+        self.went_on = False
 
 
 class ToHandIn(Protocol):

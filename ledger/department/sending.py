@@ -80,6 +80,12 @@ class Sender:
             if not wait or not (counts.handed_in or self.outbox.to_hand_in(1, self._epochs)):
                 return counts
             if self.clock() - since > self.patience + wish:
+                if wish:
+                    raise CannotGoOn(
+                        "ledger",
+                        f"was too busy for anything of {counts.owed} records for {self.patience:.0f} s; nothing is"
+                        " lost, they stay in the outbox. Send again later, or let glassbook department run do it",
+                    )
                 raise CannotGoOn(
                     "receipts",
                     f"{counts.owed} records have no receipt yet, and nothing moved for {self.patience:.0f} s; they "
@@ -111,9 +117,15 @@ class Sender:
 
     def hand_in(self) -> None:
         """Hand in what waits, batch by batch.  Raises as `LedgerClient.hand_in`; what was answered stays answered."""
+        went_on = False
         while records := self.outbox.take_to_hand_in(self.batch, self._epochs):
             random.shuffle(records)
-            answers = self.ledger.hand_in(records)
+            try:
+                answers = self.ledger.hand_in(records)
+            except Busy as busy:
+                busy.went_on = went_on
+                raise
+            went_on = True
             self._looked_at = b""
             answered = list(zip(records, answers, strict=False))
             arrived = check_promises(answered, self.maker.charter, int(self.clock()))

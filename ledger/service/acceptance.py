@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from ledger.core.policy import CLOCK_TOLERANCE_S
 from ledger.core.registry import Register
 from ledger.service.body import MAX_ENTRIES, Submission
 from ledger.service.checks import Candidate, Checked, View, check_submissions
+from ledger.service.pressure import Pressure
 from ledger.service.problems import Refusal, RequestRefused, busy
 from ledger.service.signatures import Signatures, ToPromise
 from ledger.store import Connection, Store, StoreBusy, acceptances, inbox, labels, log, publication
@@ -33,6 +35,8 @@ from ledger.store.acceptances import Run
 from ledger.vectors import Choice
 
 CHECKERS = max(2, min(8, os.cpu_count() or 1))
+FEW = 64
+"""A request of so many entries goes with the next transaction, however large that is already."""
 
 
 class Accepted(NamedTuple):
@@ -62,6 +66,14 @@ class _Taken(NamedTuple):
     leaf: bytes
     at: int | None
     accepted: int | None
+
+
+class _Member(NamedTuple):
+    """A request that waits to be written."""
+
+    checked: Checked
+    now: int
+    future: asyncio.Future[list[Outcome] | None]
 
 
 @dataclass(slots=True)
@@ -105,7 +117,9 @@ class Acceptance:
         self._checkers = ThreadPoolExecutor(CHECKERS, "check")
         self._signatures = Signatures(vectors)
         self._writer = ThreadPoolExecutor(1, "write")
-        self._waiting: list[tuple[Checked, int, asyncio.Future[list[Outcome] | None]]] = []
+        # No longer than requests have a turn at a time: who hands them in sees to that (intake.py).
+        self._waiting: deque[_Member] = deque()
+        self._pressure = Pressure(inbox_limit)
         self._writing: asyncio.Task[None] | None = None
 
     def close(self) -> None:
@@ -140,6 +154,15 @@ class Acceptance:
         self.refresh()
         return self._view.register
 
+    def check_room(self) -> None:
+        """Raises RequestRefused when the inbox was full a moment ago: then nothing need be read to know the answer."""
+        self._pressure.check()
+
+    @property
+    def to_write(self) -> int:
+        """Entries that wait for their transaction."""
+        return sum(len(member.checked.candidates) for member in self._waiting)
+
     async def accept(self, submissions: Sequence[Submission | Refusal], now: int) -> list[Outcome]:
         """What becomes of each submission, in order.  `now` is the ledger's clock, Unix seconds.
 
@@ -157,7 +180,7 @@ class Acceptance:
                     continue
                 return [checked.refusals[place] for place in range(checked.total)]
             future: asyncio.Future[list[Outcome] | None] = loop.create_future()
-            self._waiting.append((checked, now, future))
+            self._waiting.append(_Member(checked, now, future))
             if self._writing is None:
                 self._writing = loop.create_task(self._write_all())
             outcomes = await future
@@ -175,34 +198,42 @@ class Acceptance:
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                group: list[tuple[Checked, int, asyncio.Future[list[Outcome] | None]]] = []
-                count = 0
-                while self._waiting and (
-                    not group or count + len(self._waiting[0][0].candidates) <= MAX_ENTRIES
-                ):
-                    member = self._waiting.pop(0)
-                    group.append(member)
-                    count += len(member[0].candidates)
+                group = self._take_group()
                 try:
                     found = await loop.run_in_executor(
                         self._writer,
                         self._commit,
-                        [checked for checked, _, _ in group],
-                        max(now for _, now, _ in group),
+                        [member.checked for member in group],
+                        max(member.now for member in group),
                     )
                 except BaseException as error:
                     refused = busy(str(error)) if isinstance(error, StoreBusy) else error
-                    for _, _, future in group:
-                        if not future.done():
-                            future.set_exception(refused)
+                    for member in group:
+                        if not member.future.done():
+                            member.future.set_exception(refused)
                     if not isinstance(error, Exception):
                         raise
                 else:
-                    for (_, _, future), outcomes in zip(group, found, strict=True):
-                        if not future.done():
-                            future.set_result(outcomes)
+                    for member, outcomes in zip(group, found, strict=True):
+                        if not member.future.done():
+                            member.future.set_result(outcomes)
         finally:
             self._writing = None
+
+    def _take_group(self) -> list[_Member]:
+        """Who is written next: the first that waits, and of the others all that fit, or have few entries."""
+        group = [self._waiting.popleft()]
+        count = len(group[0].checked.candidates)
+        left: deque[_Member] = deque()
+        for member in self._waiting:
+            size = len(member.checked.candidates)
+            if count + size <= MAX_ENTRIES or size <= FEW:
+                group.append(member)
+                count += size
+            else:
+                left.append(member)
+        self._waiting = left
+        return group
 
     def _commit(self, members: list[Checked], now: int) -> list[list[Outcome] | None]:
         """Write a group; for each member its outcomes, or None when the register has changed since its checks."""
@@ -242,8 +273,10 @@ class Acceptance:
             raise busy(
                 "the ledger's clock is behind the time of its last checkpoint; its operator has to set it", 60
             )
-        if inbox.backlog(db) >= self._inbox_limit:
-            raise busy("more entries wait to be sequenced than this ledger lets wait", 2)
+        waiting = inbox.backlog(db)
+        if waiting >= self._inbox_limit:
+            self._pressure.note(waiting, log.read_size(db))
+            raise self._pressure.refusal()
         return published.published_size
 
 

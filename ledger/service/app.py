@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ledger.admission import SHARE, Admission, Full, Limits
 from ledger.core.encoding import b64url_encode
 from ledger.core.keys import SigningKey
 from ledger.core.policy import CLOCK_TOLERANCE_S
@@ -31,20 +32,25 @@ from ledger.keyfiles import LEDGER
 from ledger.service import openapi
 from ledger.service.acceptance import Acceptance, Duplicate, Outcome
 from ledger.service.body import parse_document, parse_lines
+from ledger.service.erasing import MAX_BYTES as ERASURE_BYTES
 from ledger.service.erasing import check_erasure, check_media_type, erase, left_entries
 from ledger.service.intake import Intake, is_lines
-from ledger.service.look import Look
+from ledger.service.look import Lookout
 from ledger.service.metrics import Metrics
 from ledger.service.problems import MEDIA_TYPE, TITLES, Refusal, RequestRefused, busy
 from ledger.service.publicentries import PublicEntries
 from ledger.service.published import PublishedSize, Waited, wait_published
 from ledger.service.receipts import TIMEOUT_S, Receipts
+from ledger.service.refusals import Refusals
 from ledger.service.signatures import ToPromise
 from ledger.settings import Settings
-from ledger.store import Store, StoreBusy, inbox, log, publication, witnesses
+from ledger.store import Store, StoreBusy
 from ledger.tokenkeys import TokenUnavailable
 
 _log = structlog.get_logger("ledger.service")
+RECEIPTS_AT_ONCE = Limits(rate=50, most=500, small=1)
+"""GET /v1/receipts: one weighs 1."""
+
 _ACCEPTED = b'{"status":"accepted","promise":"%b"}'  # a compact JWS needs no escapes
 _encode = msgspec.json.Encoder().encode
 
@@ -63,7 +69,11 @@ def create_app(
     `publisher`: another way to reach `public_url`.  Raises VectorsUnusable when `[ledger] vectors` names a library that
     cannot be used.
     """
-    intake, metrics = Intake(), Metrics()
+    metrics = Metrics()
+    refusals = Refusals(metrics)
+    intake = Intake(settings.in_flight_mib << 20, settings.answer_ms / 1000)
+    asked = Admission(RECEIPTS_AT_ONCE)
+    lookout = Lookout(store)
     acceptance = Acceptance(store, settings.origin, settings.inbox_limit, settings.vectors)
     client = httpx.AsyncClient(base_url=settings.public_url, timeout=TIMEOUT_S, transport=publisher)
     receipts = Receipts(store, settings.origin, client)
@@ -80,24 +90,40 @@ def create_app(
         yield
         await client.aclose()
         await asyncio.to_thread(acceptance.close)
+        lookout.close()
 
     app = FastAPI(title="Glassbook ledger", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    _answer_problems(app)
+    _answer_problems(app, refusals)
+    app.state.end_waiting = published.end
 
     @app.post("/v1/entries", openapi_extra=openapi.ENTRIES, summary="Hand in entries")
     async def post_entries(request: Request) -> Response:
         begun = time.perf_counter()
         lines, wait = is_lines(request), _wants_wait(request)
         signer = key_at_hand()
-        async with intake.body(request) as body:
-            submissions = await asyncio.to_thread(parse_lines if lines else parse_document, body)
-        outcomes = await acceptance.accept(submissions, int(clock()))
-        metrics.count(outcomes)
-        waited = Waited()
+        acceptance.check_room()
         if wait:
+            published.check_room()
+        async with intake.take(request) as taken:
+            submissions = await asyncio.to_thread(parse_lines if lines else parse_document, taken.body())
+            taken.weigh(submissions)
+            outcomes = await acceptance.accept(submissions, int(clock()))
+            del submissions
+            metrics.count(outcomes)
+            if not wait:
+                answer = await answer_of(signer, outcomes, Waited(), lines)
+        if wait:
+            waited = Waited()
             # From here on everything is accepted: whatever fails, that has to be answered.
-            with contextlib.suppress(StoreBusy):
+            with contextlib.suppress(StoreBusy), published.waiter(len(outcomes)):
                 waited = await wait_published(outcomes, published, receipts, settings.wait_s)
+            answer = await answer_of(signer, outcomes, waited, lines)
+        metrics.seconds.observe(time.perf_counter() - begun)
+        return Response(answer, media_type="application/x-ndjson" if lines else "application/json")
+
+    async def answer_of(
+        signer: SigningKey, outcomes: Sequence[Outcome], waited: Waited, lines: bool
+    ) -> bytes:
         # Only now, as what is promised is durable.
         owed = _owed(outcomes, waited)
         try:
@@ -105,17 +131,21 @@ def create_app(
         except TokenUnavailable as error:
             # What was accepted stays so: handed in again, it gets its promise.
             _log.error("promises cannot be signed", why=str(error))
-            raise busy("the key that signs promises is not at hand; send this again later", 10) from None
+            raise busy(
+                "the key that signs promises is not at hand; send this again later", 10, "key"
+            ) from None
         promise_of = {leaf: promise for (leaf, _), promise in zip(owed, promises, strict=True)}
-        answer = await asyncio.to_thread(_format_results, outcomes, waited, promise_of, lines)
-        metrics.seconds.observe(time.perf_counter() - begun)
-        return Response(answer, media_type="application/x-ndjson" if lines else "application/json")
+        return await asyncio.to_thread(_format_results, outcomes, waited, promise_of, lines)
 
     @app.get(
         "/v1/receipts/{leaf_hash}", openapi_extra=openapi.RECEIPT_CALL, summary="The receipt of an entry"
     )
-    async def get_receipt(leaf_hash: str) -> Response:
+    async def get_receipt(leaf_hash: str, request: Request) -> Response:
         leaf = _parse_leaf(leaf_hash)
+        with _one_of(asked, request):
+            return await find_receipt(leaf)
+
+    async def find_receipt(leaf: bytes) -> Response:
         standing = await receipts.find(leaf)
         if standing is None:
             raise RequestRefused(Refusal("not-found", "no entry with this leaf hash was accepted"))
@@ -132,11 +162,12 @@ def create_app(
     @app.post("/v1/erasures", openapi_extra=openapi.ERASURES, summary="Have envelopes deleted")
     async def post_erasures(request: Request) -> Response:
         check_media_type(request)
-        async with intake.body(request) as body:
+        async with intake.take(request, ERASURE_BYTES) as taken:
             register = await asyncio.to_thread(acceptance.register)
-            erasure = await asyncio.to_thread(check_erasure, body, register, int(clock()))
-        left = await left_entries(store, entries, erasure)
-        found = await asyncio.to_thread(erase, store, erasure, left)
+            erasure = await asyncio.to_thread(check_erasure, taken.body(), register, int(clock()))
+            taken.weigh(erasure.leaves)
+            left = await left_entries(store, entries, erasure)
+            found = await asyncio.to_thread(erase, store, erasure, left)
         metrics.count_erasures([one.value for one in found])
         with contextlib.suppress(StoreBusy):  # deleted it is: a trace is overwritten now or later
             await asyncio.to_thread(store.forget_traces)
@@ -153,34 +184,55 @@ def create_app(
     def key_at_hand() -> SigningKey:
         if key is None:
             where = settings.keys / LEDGER
-            raise busy(f"the key that signs promises is missing: put {where} in place, and start again", 60)
+            raise busy(
+                f"the key that signs promises is missing: put {where} in place, and start again", 60, "key"
+            )
         return key
-
-    def look() -> Look:
-        with store.read() as db:
-            absent = [w for w in witnesses.read_witnesses(db).values() if w.standing != witnesses.COSIGNS]
-            return Look(inbox.backlog(db), log.read_size(db), publication.read_publication(db), absent)
 
     @app.get("/readyz", summary="Whether entries are taken")
     async def readyz() -> Response:
         key_at_hand()
-        found = await asyncio.to_thread(look)
+        found = await lookout.look()
         if clock() + CLOCK_TOLERANCE_S < found.publication.published_time:
             raise busy("the ledger's clock is behind the time of its last checkpoint: set the clock", 60)
         if found.waiting >= settings.inbox_limit:
-            raise busy("the inbox is full: is the sequencer running?", 2)
-        return _json({"status": "ready"} | found.about(), 200)
+            raise busy("the inbox is full: is the sequencer running?", 2, "inbox")
+        status = "overloaded" if intake.admission.refuses else "ready"
+        return _json({"status": status} | found.about(), 200)
 
     @app.get("/metrics", summary="Counts and durations, in Prometheus' text format")
     async def get_metrics() -> Response:
         with contextlib.suppress(StoreBusy):
-            found = await asyncio.to_thread(look)
+            found = await lookout.look()
             metrics.backlog.set(found.waiting)
             metrics.size.set(found.size)
             metrics.published.set(found.publication.published_size)
+        admission = intake.admission
+        metrics.in_flight.set(admission.in_flight)
+        metrics.limit.set(admission.limit)
+        metrics.rate.set(admission.rate)
+        metrics.to_write.set(acceptance.to_write)
+        metrics.waiters.set(published.waiters)
         return Response(metrics.text(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
     return app
+
+
+@contextlib.contextmanager
+def _one_of(admission: Admission, request: Request) -> Iterator[None]:
+    """One of the requests that are answered at a time.  Raises RequestRefused."""
+    try:
+        ticket = admission.ask(1, request.client.host if request.client else "")
+    except Full as full:
+        status = 429 if full.reason == SHARE else 503
+        raise busy("too many receipts are asked for", full.retry_after_s, "receipts", status) from None
+    measured = False
+    try:
+        ticket.begin()
+        yield
+        measured = True
+    finally:
+        ticket.done(measured)
 
 
 def _wants_wait(request: Request) -> bool:
@@ -277,18 +329,18 @@ def _answer(refusal: Refusal, status: int, retry_after_s: int | None = None) -> 
     return Response(_encode(refusal.problem() | {"status": status}), status, headers, MEDIA_TYPE)
 
 
-def _answer_problems(app: FastAPI) -> None:
+def _answer_problems(app: FastAPI, refusals: Refusals) -> None:
     app.add_middleware(_FaultsAnswered)
 
     @app.exception_handler(RequestRefused)
     async def refused(_request: Request, error: RequestRefused) -> Response:
         if error.refusal.code == "busy":
-            _log.warning("busy", why=error.refusal.detail)
+            refusals.note(error.reason, error.refusal.detail)
         return _answer(error.refusal, error.status, error.retry_after_s)
 
     @app.exception_handler(StoreBusy)
     async def store_busy(_request: Request, error: StoreBusy) -> Response:
-        _log.warning("busy", why=str(error))
+        refusals.note("store", str(error))
         return _answer(Refusal("busy", str(error)), 503, 1)
 
     @app.exception_handler(HTTPException)

@@ -36,6 +36,32 @@ class Metrics:
             "glassbook_published_entries", "Entries published, index roots included", registry=registry
         )
 
+        self.refused = Counter(
+            "glassbook_refused_requests",
+            "Requests answered 429 or 503, by why",
+            ["reason"],
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "glassbook_in_flight_bytes",
+            "What is let in and not answered, as bytes of bodies it costs as much as",
+            registry=registry,
+        )
+        self.limit = Gauge(
+            "glassbook_in_flight_limit_bytes", "How much is let in just now", registry=registry
+        )
+        self.rate = Gauge(
+            "glassbook_accepting_bytes_per_second",
+            "How fast it was last done under load, in the same bytes",
+            registry=registry,
+        )
+        self.to_write = Gauge(
+            "glassbook_entries_to_write", "Entries checked that wait for their transaction", registry=registry
+        )
+        self.waiters = Gauge(
+            "glassbook_waiting_requests", "Requests that wait until they are published", registry=registry
+        )
+
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """Count a request's outcomes; a refusal under its code."""
         for name, count in Tally(map(_name, outcomes)).items():

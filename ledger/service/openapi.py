@@ -84,6 +84,11 @@ def _problem(description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/problem+json": {"schema": PROBLEM}}}
 
 
+def _later(description: str) -> dict[str, Any]:
+    seconds = {"description": "seconds, from 1 to 60", "schema": {"type": "integer", "minimum": 1}}
+    return _problem(description) | {"headers": {"Retry-After": seconds}}
+
+
 ENTRIES: Final[dict[str, Any]] = {
     "parameters": [
         {
@@ -119,7 +124,14 @@ ENTRIES: Final[dict[str, Any]] = {
         "400": _problem("the body as a whole cannot be read; nothing of it was accepted"),
         "413": _problem("more than 10,000 entries or 16 MiB; nothing of it was accepted"),
         "415": _problem("neither JSON nor NDJSON, or compressed"),
-        "503": _problem("not now; nothing of it was accepted, send it again after Retry-After seconds"),
+        "429": _later(
+            "others wait, and your address has its share of what is done at once (`busy`); nothing of it was accepted,"
+            " send it again after Retry-After seconds, over fewer connections"
+        ),
+        "503": _later(
+            "more than can be done now (`busy`); nothing of it was accepted, send it again after Retry-After seconds."
+            " Mostly answered before the body is read: a client may stop sending it"
+        ),
     },
 }
 
@@ -160,7 +172,8 @@ ERASURES: Final[dict[str, Any]] = {
         "422": _problem(
             "not by the source's key in force, for another log, or not of now; nothing was deleted"
         ),
-        "503": _problem("not now; nothing was deleted, send it again after Retry-After seconds"),
+        "429": _later("your address has its share of what is done at once; nothing was deleted"),
+        "503": _later("not now; nothing was deleted, send it again after Retry-After seconds"),
     },
 }
 
@@ -172,6 +185,7 @@ RECEIPT_CALL: Final[dict[str, Any]] = {
             "content": {"application/json": {"schema": STANDING}},
         },
         "404": _problem("no entry with this leaf hash was accepted"),
-        "503": _problem("the publisher does not answer"),
+        "429": _later("your address asks for more than its share of receipts"),
+        "503": _later("the publisher does not answer, or too many receipts are asked for"),
     }
 }

@@ -53,18 +53,24 @@ class Refusal:
 
 
 class RequestRefused(Exception):
-    """A whole request is refused; nothing of it was accepted."""
+    """A whole request is refused; nothing of it was accepted.  `reason` is for the operator's counts."""
 
-    def __init__(self, refusal: Refusal, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self,
+        refusal: Refusal,
+        retry_after_s: int | None = None,
+        reason: str | None = None,
+        status: int | None = None,
+    ) -> None:
         super().__init__(refusal.code)
         self.refusal = refusal
         self.retry_after_s = retry_after_s
-
-    @property
-    def status(self) -> int:
-        return TITLES[self.refusal.code][0]
+        self.reason = reason or refusal.code
+        self.status = status or TITLES[refusal.code][0]
 
 
-def busy(detail: str, retry_after_s: int = 1) -> RequestRefused:
-    """503 with Retry-After: nothing was written, the same request may be sent again."""
-    return RequestRefused(Refusal("busy", detail), retry_after_s)
+def busy(
+    detail: str, retry_after_s: int = 1, reason: str = "store", status: int | None = None
+) -> RequestRefused:
+    """503, or 429, with Retry-After: nothing was written, the same request may be sent again."""
+    return RequestRefused(Refusal("busy", detail), retry_after_s, reason, status)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ledger.service.acceptance import Accepted, Duplicate, Outcome
-from ledger.service.problems import RequestRefused
+from ledger.service.problems import RequestRefused, busy
 from ledger.service.receipts import Receipts
 from ledger.store import Store, StoreBusy, publication
 
 POLL_S = 0.05
+WAITERS = 200
+"""Requests that may wait at a time: each keeps its labels, and then its receipts, in memory."""
+
+WAITING_LABELS = 50_000
 
 
 class PublishedSize:
@@ -24,11 +29,42 @@ class PublishedSize:
         self._size = 0
         self._waiting: list[tuple[int, asyncio.Future[int]]] = []
         self._asking: asyncio.Task[None] | None = None
+        self._ended = False
+        self.waiters = self.waiting_labels = 0
+
+    def check_room(self) -> None:
+        """Raises RequestRefused when as many wait as may."""
+        if self.waiters >= WAITERS or self.waiting_labels >= WAITING_LABELS:
+            raise busy(
+                "too many wait for publication; hand it in without ?wait=published and ask for the receipts later",
+                random.randint(1, 3),
+                "waiters",
+            )
+
+    @contextlib.contextmanager
+    def waiter(self, labels: int) -> Iterator[None]:
+        """One more that waits, for so many."""
+        self.waiters += 1
+        self.waiting_labels += labels
+        try:
+            yield
+        finally:
+            self.waiters -= 1
+            self.waiting_labels -= labels
+
+    def end(self) -> None:
+        """The process ends: nobody waits any longer; who does is answered what is known."""
+        self._ended = True
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_exception(TimeoutError())
 
     async def above(self, size: int) -> int:
-        """The published size, once it is above `size`."""
+        """The published size, once it is above `size`.  Raises TimeoutError when the process ends."""
         if self._size > size:
             return self._size
+        if self._ended:
+            raise TimeoutError
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, future))
         if self._asking is None:

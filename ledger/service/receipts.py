@@ -29,6 +29,8 @@ from ledger.store import Connection, Store, keys, labels, log, publication
 
 TIMEOUT_S = 10.0
 PROOFS_LIMIT = 10_000
+MAKING = 4
+"""Requests whose receipts are made at a time; 10,000 receipts with their proofs take some 60 MB meanwhile."""
 
 
 class Standing(NamedTuple):
@@ -93,6 +95,7 @@ class Receipts:
         self._origin = origin
         self._client = client
         self._entries = PublicEntries(store, client)
+        self._making = asyncio.Semaphore(MAKING)
 
     async def find(self, leaf: bytes) -> Standing | None:
         """The entry with this leaf hash in log or inbox, or None.  Raises StoreBusy, RequestRefused (busy)."""
@@ -147,15 +150,17 @@ class Receipts:
                 "/index/proofs", json={"labels": [b64encode(label) for label in wanted]}
             )
         except httpx.HTTPError as error:
-            raise busy(f"the publisher does not answer ({type(error).__name__})", 2) from None
+            raise busy(f"the publisher does not answer ({type(error).__name__})", 2, "publisher") from None
         if answer.status_code == 503 and b"not-published" in answer.content[:1000]:
             return None
         if answer.status_code != 200:
-            raise busy(f"the publisher answers {answer.status_code}", 2)
+            after = answer.headers.get("retry-after", "")
+            seconds = min(int(after), 60) if after.isascii() and after.isdigit() and len(after) < 4 else 2
+            raise busy(f"the publisher answers {answer.status_code}", max(1, seconds), "publisher")
         try:
             return _read_proofs(answer.content, self._origin, len(wanted))
         except GlassbookError as error:
-            raise busy(f"the publisher's answer is not what it should be: {error}", 10) from None
+            raise busy(f"the publisher's answer is not what it should be: {error}", 10, "publisher") from None
 
     def make(
         self, found: PublishedProofs, entries: Sequence[tuple[int, bytes]]
@@ -190,8 +195,11 @@ class Receipts:
         for start in range(0, len(entries), PROOFS_LIMIT):
             part = entries[start : start + PROOFS_LIMIT]
             wanted = [decode_entry(entry).index_label or b"" for _, entry in part]
-            found = await self.ask(wanted)
-            made += [None] * len(part) if found is None else self.make(found, part)
+            async with self._making:
+                found = await self.ask(wanted)
+                made += (
+                    [None] * len(part) if found is None else await asyncio.to_thread(self.make, found, part)
+                )
         return made
 
 
