@@ -90,9 +90,10 @@ def in_bucket(tmp_path: Path) -> Iterator[tuple[InBucket, BucketServer]]:
 
 
 def test_a_log_in_a_bucket_is_published_audited_and_outlives_its_server(
-    in_bucket: tuple[InBucket, BucketServer], tmp_path: Path
+    in_bucket: tuple[InBucket, BucketServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log, server = in_bucket
+    monkeypatch.chdir(tmp_path)  # an audit that refutes writes its evidence where it is run
     log.register()
     log.records(300)
     size = log.size()
