@@ -15,6 +15,7 @@ from ledger.core.index import TOP_BITS, Bucket, PrefixTree, Row
 from ledger.store.engine import Connection, run
 from ledger.store.labels import read_changes, read_pages, write_pages
 from ledger.store.log import read_entries, read_state
+from ledger.store.statements import ranges
 
 PAGES_EVERY = 131_072
 """Leaves after which all changed pages are written anew; changes are kept for as many again."""
@@ -47,20 +48,17 @@ class StoredRows:
         db, shift = self._open(), 24 - bits
         for start in range(0, len(prefixes), CHUNK):
             part = prefixes[start : start + CHUNK]
-            params: list[object] = []
-            for prefix in part:
-                low, high = prefix << shift, (prefix + 1) << shift
-                params.append(low.to_bytes(3, "big"))
-                params.append(high.to_bytes(3, "big") if high < 1 << 24 else _PAST_ALL)
-            params.append(self.covers)
+            lows = [(prefix << shift).to_bytes(3, "big") for prefix in part]
+            ends = [(prefix + 1) << shift for prefix in part]
+            highs = [end.to_bytes(3, "big") if end < 1 << 24 else _PAST_ALL for end in ends]
+            want, params = ranges(db, lows, highs)
             found: dict[int, list[Row]] = {}
             # CROSS JOIN: the few ranges outside, the primary key of labels inside.
             rows = run(
                 db,
-                f"WITH want (low, high) AS (VALUES {','.join(['(?,?)'] * len(part))})"
-                " SELECT label, idx FROM want CROSS JOIN labels"
+                f"WITH want (low, high) AS ({want}) SELECT label, idx FROM want CROSS JOIN labels"
                 " WHERE label >= low AND label < high AND idx < ?",
-                params,
+                [*params, self.covers],
             )
             for label, index in rows.all():  # one call for all rows is half the cost of one each
                 found.setdefault(int.from_bytes(label[:3], "big") >> shift, []).append((bytes(label), index))
