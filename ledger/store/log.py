@@ -106,7 +106,7 @@ def hold_state(db: Connection) -> None:
 
 def append_batches(db: Connection, batches: Sequence[Batch]) -> None:
     """Append leaves: the entries that these name, and their index roots."""
-    insert_rows(db, schema.batches, [tuple(batch) for batch in batches])
+    insert_rows(db, schema.batches, [tuple(batch._replace(root=batch.root or b"")) for batch in batches])
 
 
 def read_batches(db: Connection, start: int, stop: int) -> list[Batch]:
@@ -120,10 +120,9 @@ def read_batches(db: Connection, start: int, stop: int) -> list[Batch]:
     return _batches(rows)
 
 
-def _batches(rows: Iterable[tuple[int, int, int, bytes | None, int]]) -> list[Batch]:
+def _batches(rows: Iterable[tuple[int, int, int, bytes, int]]) -> list[Batch]:
     return [
-        Batch(start, first, width, None if root is None else bytes(root), closed)
-        for start, first, width, root, closed in rows
+        Batch(start, first, width, bytes(root) or None, closed) for start, first, width, root, closed in rows
     ]
 
 

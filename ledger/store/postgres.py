@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from ledger.store import arrays
 from ledger.store.errors import StoreBusy, StoreContended, StoreUnusable
 
 WRITE, PATIENT = "glassbook_write", "glassbook_patient"
@@ -93,6 +94,7 @@ def version_of(text: str) -> tuple[int, ...]:
 def make_engine(url: URL) -> Engine:
     """An engine whose transactions begin as `Store` promises.  Raises StoreUnusable when psycopg is missing."""
     try:
+        arrays.register()  # before the dialect takes its copy of what psycopg knows
         # hide_parameters: an exception's text may end up in a log.
         engine = sqlalchemy.create_engine(
             url.set(drivername="postgresql+glassbook"),

@@ -52,7 +52,9 @@ batches = Table(
     Column("start", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("first", BigInteger, nullable=False, index=True),
     Column("width", BigInteger, nullable=False),
-    Column("root", LargeBinary),  # the index root entry at leaf start+width; NULL where a number was left out
+    Column(
+        "root", LargeBinary, nullable=False
+    ),  # the index root entry at leaf start+width; empty where there is none
     Column("closed", BigInteger, nullable=False),  # when it was sequenced, Unix seconds
 )
 

@@ -12,9 +12,17 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import BigInteger, Connection, CursorResult, Integer, LargeBinary, Table, Text
 
+from ledger.store.arrays import ByteaArray, Int4Array, Int8Array, TextArray, pack_array
+
 Rows: TypeAlias = CursorResult[*tuple[Any, ...]]
 
-_TYPES = {BigInteger: "bigint", Integer: "integer", LargeBinary: "bytea", Text: "text"}
+_KINDS: dict[type[Any], type[bytes]] = {
+    BigInteger: Int8Array,
+    Integer: Int4Array,
+    LargeBinary: ByteaArray,
+    Text: TextArray,
+}
+_VALUES: dict[type[Any], type[bytes]] = {int: Int8Array, bytes: ByteaArray, str: TextArray}
 
 
 def run(db: Connection, sql: str, params: Sequence[Any] = ()) -> Rows:
@@ -49,14 +57,22 @@ def insert_rows(
     if db.dialect.name == "sqlite":
         db.exec_driver_sql(_insert_each(table.name, names, conflict), list(rows))
     else:
-        db.exec_driver_sql(_insert_arrays(table, names, conflict), tuple(map(list, zip(*rows, strict=True))))
+        kinds = [_KINDS[type(table.columns[name].type)] for name in names]
+        arrays = tuple(map(pack_array, kinds, zip(*rows, strict=True)))
+        db.exec_driver_sql(_insert_arrays(table.name, names, conflict), arrays)
 
 
 def among(db: Connection, column: str, values: Collection[Any]) -> tuple[str, list[Any]]:
     """A condition that the column has one of these values, written with `?`, and its parameters."""
+    if not values:
+        return "1 = 0", []
     if db.dialect.name == "sqlite":
         return f"{column} IN ({','.join('?' * len(values))})", list(values)
-    return f"{column} = ANY(?)", [list(values)]
+    return f"{column} = ANY(?)", [_array(tuple(values))]
+
+
+def _array(values: Sequence[Any]) -> bytes:
+    return pack_array(_VALUES[type(values[0])], values)
 
 
 def _placed(db: Connection, sql: str) -> str:
@@ -70,9 +86,9 @@ def _insert_each(table: str, columns: tuple[str, ...], conflict: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _insert_arrays(table: Table, columns: tuple[str, ...], conflict: str) -> str:
-    arrays = ", ".join(f"%s::{_TYPES[type(table.columns[name].type)]}[]" for name in columns)
-    return f"INSERT INTO {table.name} ({_names(columns)}) SELECT * FROM unnest({arrays}) {conflict}"
+def _insert_arrays(table: str, columns: tuple[str, ...], conflict: str) -> str:
+    arrays = ", ".join(["%s"] * len(columns))
+    return f"INSERT INTO {table} ({_names(columns)}) SELECT * FROM unnest({arrays}) {conflict}"
 
 
 def _names(columns: tuple[str, ...]) -> str:

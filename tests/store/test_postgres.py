@@ -26,6 +26,7 @@ from ledger.store import (
     log,
     postgres,
 )
+from ledger.store.arrays import ByteaArray, Int4Array, Int8Array, TextArray, pack_array
 from ledger.store.engine import run
 
 
@@ -255,3 +256,20 @@ def test_a_server_that_is_no_postgresql_but_speaks_it_is_refused() -> None:
     assert postgres.version_of("PostgreSQL 18.6 on x86_64-pc-linux-gnu, compiled by gcc") == (18, 6)
     assert postgres.version_of("PostgreSQL 15.2-YB-2.21.0.0-b0 on x86_64") == (15, 2)
     assert postgres.version_of("CockroachDB CCL v24.1.0 (x86_64-pc-linux-gnu, built 2024/05/15)") == (13,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Int4Array, [0, -1, 2**31 - 1, -(2**31)]),
+        (Int8Array, [0, -1, 2**63 - 1, -(2**63)]),
+        (ByteaArray, [b"", b"\x00\\'\"{},", bytes(range(256)), b"x" * 70_000]),
+        (TextArray, ["", "a,b{}\"'\\", "é€😀", "NULL"]),
+        (ByteaArray, []),
+    ],
+)
+def test_an_array_arrives_as_something_else(
+    store: Store, kind: type[bytes], values: list[int] | list[bytes] | list[str]
+) -> None:
+    with store.read() as db:
+        assert run(db, "SELECT ?", (pack_array(kind, values),)).scalar_one() == values

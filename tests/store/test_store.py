@@ -298,3 +298,15 @@ def test_an_error_of_the_database_does_not_show_what_was_written(store: Store) -
         put(store, accepted(secret, secret))
     assert secret.decode() not in str(caught.value)
     assert ORIGIN not in str(caught.value)
+
+
+def test_nothing_asked_for_is_nothing_found_and_nothing_changed(store: Store) -> None:
+    with store.write() as db:
+        assert labels.find_labels(db, []) == {} == keys.find_numbers(db, keys.LEAF, [])
+        assert log.read_entries_at(db, []) == {} == log.index_of(db, [])
+        assert envelopes.find_envelopes(db, []) == [] == envelopes.erase_envelopes(db, 1, [])
+        assert envelopes.erase_envelopes(db, 1, [bytes(32)]) == [envelopes.Erased.UNKNOWN]
+        inbox.put(db, inbox.next_number(db), inbox.Arrivals())
+        log.append_batches(db, [])
+        log.write_tiles(db, [])
+        assert inbox.backlog(db) == 0

@@ -70,10 +70,10 @@ def _move_log(db: sa.Connection) -> None:
 
     def close(root: bytes | None) -> None:
         if span or root is not None:
-            batches.append((*(span or (index, 0, 0)), root, 0))
+            batches.append((*(span or (index, 0, 0)), root or b"", 0))
             span.clear()
 
-    batches: list[tuple[int, int, int, bytes | None, int]] = []
+    batches: list[tuple[int, int, int, bytes, int]] = []
     for index, number, entry in _rows(db, sql, 0):
         if number == 0:  # an index root
             close(bytes(entry))
