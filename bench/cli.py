@@ -65,6 +65,10 @@ def bench(
         with progress.status(f"measuring {name}"):
             try:
                 PARTS[name](report, scale)
+            except ConnectionError as error:
+                raise RuntimeError(
+                    f"{name}: a connection failed: {error}"
+                ) from error  # click hides a broken pipe
             except CannotMeasure as error:
                 progress.print(f"{name} is not measured: {error}", markup=False)
                 left_out = True

@@ -71,11 +71,8 @@ class Connection:
 
     def hand_in(self, request: Prepared, query: str = "") -> bytes:
         """The answer to a request; a busy ledger is asked again when it says. RuntimeError unless it took all."""
-        headers = {"Content-Type": "application/json"}
         while True:
-            self._http.request("POST", f"/v1/entries{query}", request.body, headers)
-            response = self._http.getresponse()
-            answer = response.read()
+            response, answer = self._post(f"/v1/entries{query}", request.body)
             if response.status == 200:
                 break
             if response.status not in (429, 503):
@@ -86,6 +83,18 @@ class Connection:
         if taken != len(request.entries):
             raise RuntimeError(f"the ledger did not accept every entry of a request: {answer[:300]!r}")
         return answer
+
+    def _post(self, path: str, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+        headers = {"Content-Type": "application/json"}
+        try:
+            self._http.request("POST", path, body, headers)
+            response = self._http.getresponse()
+        except ConnectionError:
+            # Servers close connections that were idle for a while; sent again, nothing is logged twice.
+            self._http.close()
+            self._http.request("POST", path, body, headers)
+            response = self._http.getresponse()
+        return response, response.read()
 
     def close(self) -> None:
         self._http.close()

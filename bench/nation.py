@@ -194,6 +194,8 @@ def citizens(job: Job, plan: Plan, known: Sequence[tuple[bytes, bytes]]) -> Begi
 def _live_as_citizens(job: Job, plan: Plan, known: Sequence[tuple[bytes, bytes]]) -> DayOf:
     tell, policy, chance = DayOf(), parse_policy(job.policy), random.Random(2)
     moments = sorted(plan.moment(tick, chance.random()) for tick in plan.choose(chance, plan.lookups))
+    # One for all: that each has a TLS context of its own to make is their computers' work.
+    log = CountedLog(f"http://{job.public}", tell)
     began, begun = time.process_time(), time.monotonic()
     for moment in moments:
         time.sleep(max(0.0, begun + moment - time.monotonic()))
@@ -201,10 +203,11 @@ def _live_as_citizens(job: Job, plan: Plan, known: Sequence[tuple[bytes, bytes]]
         labels = [decode_entry(entry).index_label or b"" for entry, _ in chosen]
         labels += [chance.randbytes(32) for _ in range(LABELS - len(labels))]
         tokens = [token for _, token in chosen]
-        while not _look_up(CountedLog(f"http://{job.public}", tell), policy, labels, tokens):
+        while not _look_up(log, policy, labels, tokens):
             pass
         tell.took.append(time.monotonic() - begun - moment)
     tell.cpu = time.process_time() - began
+    log.close()
     return tell
 
 
@@ -219,5 +222,3 @@ def _look_up(log: CountedLog, policy: Policy, labels: Sequence[bytes], tokens: S
         return True
     except Moved:
         return False
-    finally:
-        log.close()

@@ -20,12 +20,12 @@ SocketOption = Any  # as socket.setsockopt takes it
 class DeadlineTransport(httpx.HTTPTransport):
     """An `HTTPTransport` whose requests, made within `until`, end by then. Safe to use from several threads."""
 
-    def __init__(self, max_connections: int) -> None:
-        super().__init__()
+    def __init__(self, max_connections: int, tls: SSLContext) -> None:
+        super().__init__(verify=tls)
         self._backend = _Backend()
         # The pool is what httpx makes itself, but for the backend, which it has no parameter for.
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
+            ssl_context=tls,
             max_connections=max_connections,
             network_backend=self._backend,
         )
