@@ -69,21 +69,24 @@ def _begin_write(db: Connection) -> None:
     """Take SQLite's write lock, waiting for it up to BUSY_TIMEOUT_S.
 
     SQLite's own waiting sleeps up to 100 ms at a time while the lock is long free again; the sequencer and the
-    service, which take turns many times a second, would lose most of that.
+    service, which take turns many times a second, would lose most of that.  And the driver itself is asked: an error
+    that SQLAlchemy has wrapped costs ten times the question.
     """
+    driver = db.connection.driver_connection
+    assert driver is not None
     deadline = time.monotonic() + BUSY_TIMEOUT_S
-    db.exec_driver_sql("PRAGMA busy_timeout = 0").close()
+    driver.execute("PRAGMA busy_timeout = 0")
     try:
         while True:
             try:
-                db.exec_driver_sql("BEGIN IMMEDIATE")
+                driver.execute("BEGIN IMMEDIATE")
                 return
-            except sqlalchemy.exc.OperationalError as error:
-                if _words(error) != _BUSY or time.monotonic() > deadline:
-                    raise
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise sqlalchemy.exc.OperationalError("BEGIN IMMEDIATE", None, error) from None
             time.sleep(TURN_S)
     finally:
-        db.exec_driver_sql(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}").close()
+        driver.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
 
 
 def passing(error: sqlalchemy.exc.DBAPIError) -> StoreBusy | None:
