@@ -203,8 +203,7 @@ class Sequencer:
             if state.pages_covers == state.size:
                 tip.pages.write(db)
                 labels.drop_changes(db, state.size - PAGES_EVERY)
-            for number, index in batch.placed:
-                log.place_registration(db, number, index)
+            log.place_registrations(db, batch.placed)
             self._clear(db, batch)
 
         self._writer.change(write)

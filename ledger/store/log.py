@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 
 from ledger.store import schema
-from ledger.store.engine import Connection, run
+from ledger.store.engine import Connection, run, run_many
 from ledger.store.schema import SCHEMA_VERSION, short_key
 from ledger.store.statements import among, insert_rows
 
@@ -154,9 +154,13 @@ def add_registration(db: Connection, number: int, index: int | None, entry: byte
     run(db, "INSERT INTO registrations (number, idx, entry) VALUES (?, ?, ?)", (number, index, entry))
 
 
-def place_registration(db: Connection, number: int, index: int) -> None:
-    """The `number`-th registry entry was sequenced at `index`."""
-    run(db, "UPDATE registrations SET idx = ? WHERE number = ?", (index, number))
+def place_registrations(db: Connection, placed: Iterable[tuple[int, int]]) -> None:
+    """Of each (number, index): the `number`-th registry entry was sequenced at `index`."""
+    run_many(
+        db,
+        "UPDATE registrations SET idx = ? WHERE number = ?",
+        [(index, number) for number, index in placed],
+    )
 
 
 def drop_registration(db: Connection, number: int) -> None:

@@ -125,6 +125,13 @@ class SmallLog:
 
     def append(self, count: int) -> int:
         """Sequence this many records in one batch; returns the size of the log after it."""
+        self.accept(count)
+        done = self.sequencer.step()
+        assert done is not None and done.entries == count
+        return done.size
+
+    def accept(self, count: int) -> None:
+        """Have this many records wait in the inbox."""
         rows = []
         with self.store.write() as db:
             registrations = last_registration(db)
@@ -136,9 +143,6 @@ class SmallLog:
                 raw = record.encode()
                 rows.append((number + at, record.index_label, leaf_hash(raw), raw, 1, DAY, registrations))
             inbox.put(db, rows)
-        done = self.sequencer.step()
-        assert done is not None and done.entries == count
-        return done.size
 
     def add_witness(self, name: str = "W1") -> LiveWitness:
         """A new witness; `write_policy` makes it count."""
