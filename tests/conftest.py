@@ -1,5 +1,7 @@
 """Rules for the whole suite: a test that did not run proves nothing, so a skipped one fails the run."""
 
+import sys
+
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -7,7 +9,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Turn a green run with skipped or expectedly failing tests into a red one."""
+    """Turn a green run with skipped or expectedly failing tests into a red one.
+
+    Before that, end the database server of this process, if one was started: later there is no time left for it.
+    """
+    if server := sys.modules.get("postgresserver"):
+        server.PostgresServer.end_shared()
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or exitstatus != pytest.ExitCode.OK:
         return

@@ -81,8 +81,15 @@ class PostgresServer:
         """The server of this process."""
         if cls._shared is None:
             cls._shared = cls()
-            atexit.register(cls._shared.close)
+            atexit.register(cls.end_shared)
         return cls._shared
+
+    @classmethod
+    def end_shared(cls) -> None:
+        """End the server of this process, if there is one."""
+        if cls._shared is not None:
+            cls._shared.close()
+            cls._shared = None
 
     @property
     def data(self) -> Path:

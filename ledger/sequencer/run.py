@@ -223,8 +223,7 @@ class Sequencer:
             if state.pages_covers == state.size:
                 write_tree(db, tip.tree, tip.pages)
                 labels.drop_changes(db, state.size - PAGES_EVERY)
-            for number, index in batch.placed:
-                log.place_registration(db, number, index)
+            log.place_registrations(db, batch.placed)
             self._leave_out(db, batch)
 
         self._writer.change(write)

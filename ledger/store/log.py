@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ledger.core.merkle import HASH_BYTES
 from ledger.store import schema
-from ledger.store.engine import Connection, run
+from ledger.store.engine import Connection, run, run_many
 from ledger.store.schema import SCHEMA_VERSION
 from ledger.store.statements import among, insert_rows
 
@@ -264,9 +264,13 @@ def add_registration(db: Connection, number: int, index: int | None, entry: byte
     run(db, "INSERT INTO registrations (number, idx, entry) VALUES (?, ?, ?)", (number, index, entry))
 
 
-def place_registration(db: Connection, number: int, index: int) -> None:
-    """The `number`-th registry entry was sequenced at `index`."""
-    run(db, "UPDATE registrations SET idx = ? WHERE number = ?", (index, number))
+def place_registrations(db: Connection, placed: Iterable[tuple[int, int]]) -> None:
+    """Of each (number, index): the `number`-th registry entry was sequenced at `index`."""
+    run_many(
+        db,
+        "UPDATE registrations SET idx = ? WHERE number = ?",
+        [(index, number) for number, index in placed],
+    )
 
 
 def drop_registration(db: Connection, number: int) -> None:

@@ -9,6 +9,7 @@ cut, can be in everybody's way: the server ends its transaction.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 import sqlalchemy
@@ -24,7 +25,11 @@ WRITE, PATIENT = "glassbook_write", "glassbook_patient"
 
 DRIVERS = ("postgresql", "postgres", "postgresql+psycopg")
 LEAST_VERSION = 13
-LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS, IDLE_TIMEOUT_MS = 5_000, 30_000, 5_000
+LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS, IDLE_TIMEOUT_MS = 5_000, 10_000, 5_000
+
+# How long an answer is waited for here, in seconds, where the server's own bounds do not arrive: it stands still, or a
+# proxy on the way does, and TCP sees nothing wrong. A start reads long; a migration takes what it takes.
+IDLE_WAIT_S, WRITE_WAIT_S, READ_WAIT_S = 5.0, 12.0, 120.0
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -74,9 +79,32 @@ class Dialect(PGDialect_psycopg):
 
     supports_statement_cache = True
 
+    def connect(self, *words: Any, **named: Any) -> Any:
+        """A connection that waits for an answer only so long."""
+        return waiting_connection().connect(*words, **named)
+
     def _get_server_version_info(self, connection: Connection) -> tuple[int, ...]:
         """The version of PostgreSQL that the server is, or is as good as."""
         return version_of(str(connection.exec_driver_sql("SELECT version()").scalar()))
+
+
+@cache
+def waiting_connection() -> type[Any]:
+    """psycopg's connection, bounded by `wait_s` (seconds, None for ever); made late, for psycopg is an extra."""
+    import psycopg
+    from psycopg.errors import _WaitTimeout
+
+    class Waiting(psycopg.Connection[Any]):
+        wait_s: float | None = IDLE_WAIT_S
+
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            try:
+                return super().wait(gen, interval, self.wait_s if timeout is None else timeout)
+            except _WaitTimeout:
+                self.close()  # an answer that comes later would be taken for that of the next statement
+                raise psycopg.OperationalError(f"no answer within {self.wait_s} s") from None
+
+    return Waiting
 
 
 registry.register("postgresql.glassbook", __name__, "Dialect")
@@ -112,10 +140,18 @@ def make_engine(url: URL) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(db: Connection) -> None:
         options = db.get_execution_options()
+        waiting: Any = db.connection.dbapi_connection
+        patient = options.get(PATIENT)
+        waiting.wait_s = None if patient else WRITE_WAIT_S if options.get(WRITE) else READ_WAIT_S
         if not options.get(WRITE):
             db.exec_driver_sql(_READ)
         else:
-            db.exec_driver_sql(_WRITE if options.get(PATIENT) else _BOUNDED)
+            db.exec_driver_sql(_WRITE if patient else _BOUNDED)
+
+    @event.listens_for(engine, "checkin")
+    def rest(connection: Any, _record: object) -> None:
+        if connection is not None:
+            connection.wait_s = IDLE_WAIT_S
 
     return engine
 

@@ -126,10 +126,14 @@ class SmallLog:
 
     def append(self, count: int) -> int:
         """Sequence this many records in one batch; returns the size of the log after it."""
-        put_records(self.store, count, DAY)
+        self.accept(count)
         done = self.sequencer.step()
         assert done is not None and done.entries == count
         return done.size
+
+    def accept(self, count: int) -> None:
+        """Have this many records wait in the inbox."""
+        put_records(self.store, count, DAY)
 
     def add_witness(self, name: str = "W1") -> LiveWitness:
         """A new witness; `write_policy` makes it count."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -273,3 +275,26 @@ def test_an_array_arrives_as_something_else(
 ) -> None:
     with store.read() as db:
         assert run(db, "SELECT ?", (pack_array(kind, values),)).scalar_one() == values
+
+
+@pytest.mark.parametrize("writing", [True, False])
+def test_a_server_that_stands_still_is_waited_for_for_ever(
+    store: Store, monkeypatch: pytest.MonkeyPatch, writing: bool
+) -> None:
+    """As one behind a proxy whose other side is cut: TCP sees nothing wrong."""
+    for name in ("READ_WAIT_S", "WRITE_WAIT_S", "IDLE_WAIT_S"):
+        monkeypatch.setattr(postgres, name, 0.5)
+    begun = time.monotonic()
+    with (
+        pytest.raises(StoreBusy, match="no answer within 0.5 s"),
+        store.write() if writing else store.read() as db,
+    ):
+        backend = run(db, "SELECT pg_backend_pid()").scalar_one()
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            log.read_size(db)
+        finally:
+            os.kill(backend, signal.SIGCONT)
+    assert time.monotonic() - begun < 3
+    with store.write() as db:
+        assert log.read_size(db) == 0
