@@ -6,12 +6,14 @@ being one less than the published size: a row carries its entry's index, and row
 count.
 
 The index moves on beside the publishing: a new checkpoint is only noted, and what batches changed in the index is
-applied when the next proof is asked for, or by `keep_up` within FOLLOW_SECONDS.
+applied when the next proof is asked for, or by `keep_up`: soon while somebody asks, and now and then while nobody does,
+as many batches at a time cost less.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +29,11 @@ from ledger.store import Connection, Store
 from ledger.store.buckets import StoredRows, follow_tree, load_tree
 
 FOLLOW_SECONDS = 0.5
+"""While proofs are asked for, the index is behind the checkpoint for so long at most."""
+ASKED_SECONDS = 10.0
+"""For so long after the last question."""
+BEHIND = 65_536
+"""Leaves that the index falls behind while nobody asks: who asks then waits for about a third of a second."""
 
 
 class NotPublished(Exception):
@@ -73,6 +80,7 @@ class Published:
         self._index_lock = threading.Lock()  # held while the index is read or moved, never while publishing
         self._rows = StoredRows(0)
         self._tree: PrefixTree | None = None
+        self._asked = -ASKED_SECONDS  # when proofs were asked for last, by the monotonic clock
 
     @property
     def view(self) -> View | None:
@@ -88,6 +96,7 @@ class Published:
 
         Raises NotPublished, IndexWrong, StoreBusy.
         """
+        self._asked = time.monotonic()
         with self._index_lock:
             view = self._view
             if view is None:
@@ -104,13 +113,20 @@ class Published:
         """Bring the index up to date soon after each checkpoint, so that who asks need not wait; until `stop`."""
         while not stop.wait(FOLLOW_SECONDS):
             view = self._view
-            if view is None or (self._tree and self._rows.covers == view.index_root.covers):
+            if view is None or not self._is_due(view.index_root.covers):
                 continue
             try:
                 with self._index_lock, self._store.read() as db:
                     self._index(db, view)
             except Exception:  # whoever asks for a proof meets it again and is told
                 continue
+
+    def _is_due(self, covers: int) -> bool:
+        """Whether the index is to be brought to so many leaves before anybody asks."""
+        if self._tree is None:
+            return True
+        behind = covers - self._rows.covers
+        return behind > BEHIND or (behind > 0 and time.monotonic() - self._asked < ASKED_SECONDS)
 
     def _index(self, db: Connection, view: View) -> PrefixTree:
         """The index of this view; the lock is held."""

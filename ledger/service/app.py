@@ -30,7 +30,7 @@ from ledger.core.keys import SigningKey
 from ledger.core.policy import CLOCK_TOLERANCE_S
 from ledger.keyfiles import LEDGER
 from ledger.service import openapi
-from ledger.service.acceptance import Acceptance, Duplicate, Outcome
+from ledger.service.acceptance import Acceptance, Accepted, Duplicate, Outcome
 from ledger.service.body import parse_document, parse_lines
 from ledger.service.erasing import MAX_BYTES as ERASURE_BYTES
 from ledger.service.erasing import check_erasure, check_media_type, erase, left_entries
@@ -51,7 +51,7 @@ _log = structlog.get_logger("ledger.service")
 RECEIPTS_AT_ONCE = Limits(rate=50, most=500, small=1)
 """GET /v1/receipts: one weighs 1."""
 
-_ACCEPTED = b'{"status":"accepted","promise":"%b"}'  # a compact JWS needs no escapes
+_ACCEPTED = b'{"status":"accepted","promise":"', b'"}'  # around a promise: a compact JWS needs no escapes
 _encode = msgspec.json.Encoder().encode
 
 
@@ -125,6 +125,7 @@ def create_app(
         signer: SigningKey, outcomes: Sequence[Outcome], waited: Waited, lines: bool
     ) -> bytes:
         # Only now, as what is promised is durable.
+        plain = waited.nothing and set(map(type, outcomes)) == {Accepted}
         owed = _owed(outcomes, waited)
         try:
             promises = await acceptance.promise(signer, owed)
@@ -134,6 +135,8 @@ def create_app(
             raise busy(
                 "the key that signs promises is not at hand; send this again later", 10, "key"
             ) from None
+        if plain:
+            return _format_accepted(promises, lines)
         promise_of = {leaf: promise for (leaf, _), promise in zip(owed, promises, strict=True)}
         return await asyncio.to_thread(_format_results, outcomes, waited, promise_of, lines)
 
@@ -253,6 +256,12 @@ def _parse_leaf(text: str) -> bytes:
 
 def _owed(outcomes: Sequence[Outcome], waited: Waited) -> list[ToPromise]:
     """Leaf and time of all that is taken and not published: with a receipt nothing is left to be promised."""
+    if waited.nothing:
+        return [
+            (outcome.leaf, outcome.accepted)
+            for outcome in outcomes
+            if not isinstance(outcome, Refusal) and outcome.accepted is not None
+        ]
     return [
         (outcome.leaf, outcome.accepted)
         for outcome in outcomes
@@ -260,6 +269,13 @@ def _owed(outcomes: Sequence[Outcome], waited: Waited) -> list[ToPromise]:
         and outcome.accepted is not None
         and outcome.label not in waited.receipts
     ]
+
+
+def _format_accepted(promises: Sequence[bytes], lines: bool) -> bytes:
+    """What `_format_results` makes when every entry is accepted, each with its promise."""
+    between = _ACCEPTED[1] + (b"\n" if lines else b",") + _ACCEPTED[0]
+    results = _ACCEPTED[0] + between.join(promises) + _ACCEPTED[1]
+    return results + b"\n" if lines else b'{"results":[' + results + b"]}"
 
 
 def _format_results(
@@ -279,7 +295,7 @@ def _result(outcome: Outcome, waited: Waited, promise_of: dict[bytes, bytes]) ->
         if promise is not None:
             result["promise"] = promise.decode("ascii")
     elif receipt is None and index is None:
-        return _ACCEPTED % promise_of[outcome.leaf]
+        return promise_of[outcome.leaf].join(_ACCEPTED)
     elif receipt is None:  # sequenced, not published
         result = {"status": "accepted", "index": index, "promise": promise_of[outcome.leaf].decode("ascii")}
     else:

@@ -64,6 +64,9 @@ class Metrics:
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """Count a request's outcomes; a refusal under its code."""
+        if set(map(type, outcomes)) == {Accepted}:
+            self._entries.labels("accepted").inc(len(outcomes))
+            return
         for name, count in Tally(map(_name, outcomes)).items():
             self._entries.labels(name).inc(count)
 

@@ -101,6 +101,11 @@ class Waited:
     indices: Mapping[bytes, int] = field(default_factory=dict)
     receipts: Mapping[bytes, object] = field(default_factory=dict)
 
+    @property
+    def nothing(self) -> bool:
+        """Nobody waited, or nothing came of it."""
+        return not self.indices and not self.receipts
+
 
 async def wait_published(
     outcomes: list[Outcome], size: PublishedSize, receipts: Receipts, wait_s: float

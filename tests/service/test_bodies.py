@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from livelog import NOON, LiveLedger, as_object, codes
 from smallledger import envelope, record, submission
@@ -17,6 +17,7 @@ from smallledger import envelope, record, submission
 from ledger.core.encoding import b64encode
 from ledger.core.errors import GlassbookError
 from ledger.core.jose import parse_json
+from ledger.service import body as bodies
 from ledger.service.body import Submission, parse_document, parse_submission
 from ledger.service.problems import Refusal, RequestRefused
 
@@ -269,6 +270,35 @@ def test_a_document_is_read_as_its_elements_are_one_by_one(
         assert list(parse_json(text, "body")) != ["entries"]
         return
     assert found == expected
+
+
+def read(text: bytes) -> object:
+    """What a document is read as, or why it is refused."""
+    try:
+        return parse_document(text)
+    except RequestRefused as refused:
+        return refused.refusal
+
+
+@settings(max_examples=400)
+@given(st.tuples(*[st.integers(0, 9)] * 3), st.integers(bodies.MANY, bodies.MANY + 3), st.data())
+def test_many_submissions_of_one_size_are_read_as_each_by_itself(
+    sizes: tuple[int, int, int], count: int, draw: st.DataObject
+) -> None:
+    """The way that looks at all of them at once never differs from the one that looks at each, whatever one byte is."""
+    names = ("entry", "envelope", "fetch")
+    item = {name: b64encode(os.urandom(size)) for name, size in zip(names, sizes, strict=True)}
+    items = [item | {"entry": b64encode(os.urandom(sizes[0]))} for _ in range(count)]
+    text = json.dumps({"entries": items}, separators=(",", ":")).encode()
+    at = draw.draw(st.integers(0, len(text) - 1))
+    new = draw.draw(
+        st.sampled_from([b"", b'"', b",", b"=", b"A", b"B", b"x", b" ", b"}", b'{"', text[at : at + 1]])
+    )
+    changed = text[:at] + new + text[at + 1 :]
+    found = read(changed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "MANY", 10**9)
+        assert found == read(changed)
 
 
 @given(submissions, st.data())
