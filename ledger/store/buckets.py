@@ -15,13 +15,19 @@ from ledger.core.indexproof import ROW
 from ledger.core.indexrows import merged
 from ledger.store.engine import Connection
 from ledger.store.inbox import last_sequenced
-from ledger.store.labels import bucket_of, read_buckets, read_changes, read_pages, read_recent, write_pages
+from ledger.store.labels import (
+    bucket_of,
+    read_buckets,
+    read_changes,
+    read_pages,
+    read_recent_within,
+    write_pages,
+)
 from ledger.store.log import index_of, read_entries, read_state
 
 PAGES_EVERY = 131_072
 """Leaves after which all changed pages are written anew; changes are kept for as many again."""
 PAGE = 1024  # buckets a page
-MANY = 64  # from so many buckets on, all recent labels are read at once
 STEP = 5_000  # entries read at once
 
 
@@ -62,17 +68,10 @@ def packed_buckets(db: Connection | None, prefixes: Sequence[int], bits: int) ->
 
 
 def _recent_buckets(db: Connection, prefixes: Sequence[int]) -> dict[int, list[bytes]]:
-    """Recent labels that were sequenced, packed, by prefix; read in one go when many are asked for."""
+    """Recent labels that were sequenced, packed, by prefix."""
     found: dict[int, list[bytes]] = {}
-    last = last_sequenced(db)
-    spans = [(0, 1 << TOP_BITS)] if len(prefixes) > MANY else [(prefix, prefix + 1) for prefix in prefixes]
-    wanted = set(prefixes)
-    rows = [
-        row
-        for low, high in spans
-        for row in read_recent(db, bound(low, TOP_BITS), bound(high, TOP_BITS), last)
-        if bucket_of(row[0]) in wanted
-    ]
+    bounds = [(bound(prefix, TOP_BITS), bound(prefix + 1, TOP_BITS)) for prefix in prefixes]
+    rows = list(read_recent_within(db, bounds, last_sequenced(db)))
     places = index_of(db, {number for _, number in rows})
     for label, number in rows:
         found.setdefault(bucket_of(label), []).append(ROW.pack(label, places[number]))

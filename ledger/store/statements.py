@@ -71,6 +71,14 @@ def among(db: Connection, column: str, values: Collection[Any]) -> tuple[str, li
     return f"{column} = ANY(?)", [_array(tuple(values))]
 
 
+def ranges(db: Connection, lows: Sequence[bytes], highs: Sequence[bytes]) -> tuple[str, list[Any]]:
+    """What selects these pairs, at least one, and its parameters."""
+    if db.dialect.name == "sqlite":
+        pairs = [value for pair in zip(lows, highs, strict=True) for value in pair]
+        return f"VALUES {','.join(['(?,?)'] * len(lows))}", pairs
+    return "SELECT * FROM unnest(?, ?)", [_array(lows), _array(highs)]
+
+
 def _array(values: Sequence[Any]) -> bytes:
     return pack_array(_VALUES[type(values[0])], values)
 
