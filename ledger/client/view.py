@@ -16,7 +16,7 @@ from ledger.client.publiclog import MAX_LABELS, IndexAnswer, Moved, PublicLog
 from ledger.core.entries import IndexRoot, decode_entry
 from ledger.core.errors import Malformed, ProofRefuted, RuleBroken
 from ledger.core.evidence import check_log_keys
-from ledger.core.index import check_index_proof
+from ledger.core.indexproof import Known, check_index_proof
 from ledger.core.merkle import InclusionPaths, check_inclusion, leaf_hash, prove_consistency, tree_root
 from ledger.core.policy import Opened, Policy
 from ledger.core.receipt import IndexRootProof, Receipt, ReceiptChecker
@@ -62,6 +62,7 @@ class View:
         self._root: tuple[IndexRoot, bytes] | None = None
         self._paths = InclusionPaths(checkpoint.size, self.tiles)
         self._root_proof: IndexRootProof | None = None
+        self._known: Known = {}  # of index proofs under this index root
 
     @property
     def size(self) -> int:
@@ -128,10 +129,10 @@ class View:
             part = wanted[start : start + MAX_LABELS]
             answer = self.log.index_proofs(part)
             self._stand_under(answer)
-            root = self.index_root
+            root, known = self.index_root, self._known
             for label, proof in zip(part, answer.proofs, strict=True):
                 try:
-                    index = check_index_proof(root.index_root, root.covers, label, proof)
+                    index = check_index_proof(root.index_root, root.covers, label, proof, known)
                 except ProofRefuted as error:
                     error.evidence.update(checkpoint=self.note, index_root=self._index_root()[1], proof=proof)
                     raise

@@ -49,6 +49,9 @@ __all__ = [
 TOP_BITS = 18
 """Levels kept in memory unless told otherwise: 2^19 hashes of 32 bytes."""
 
+SHARED_BITS = 9
+"""Depth down to which the paths of many proofs are put together once."""
+
 _put_hash = Struct("32s").pack_into  # a third of the time of a slice assignment
 
 
@@ -312,32 +315,68 @@ class PrefixTree:
             at = 32 * ((1 << self._bits) + prefix)
             if _hash_rows(rows[prefix], self._bits) != self._hashes[at : at + 32]:
                 raise Malformed("index rows", f"the labels of bucket {prefix} do not hash to it")
-        proofs = []
-        for label, (siblings, bucket) in zip(labels, paths, strict=True):
-            leaf: Row | None = None
-            if bucket is not None:
-                # Below a top node with a lone leaf there is one row; below an inner bucket the walk goes on.
-                below, leaf = _walk_rows(rows[bucket], label, self._bits)
-                siblings = siblings + below
-            proofs.append(format_index_proof(leaf, siblings))
-        return proofs
+        above: dict[int, tuple[bytes, int]] = {}
+        return [
+            self._prove(label, node, () if bucket is None else rows[bucket], above)
+            for label, (node, bucket) in zip(labels, paths, strict=True)
+        ]
 
-    def _walk(self, label: bytes) -> tuple[list[bytes], int | None]:
-        """Down `label`'s path: siblings, topmost first, and the bucket in which it ends or goes on."""
-        states, hashes, bits = self._states, self._hashes, self._bits
+    def _walk(self, label: bytes) -> tuple[int, int | None]:
+        """Down `label`'s path: the node that it reaches, and the bucket in which it ends or goes on."""
+        states, bits = self._states, self._bits
         prefix = int.from_bytes(label[:3], "big") >> (24 - bits)
-        siblings: list[bytes] = []
         node = 1
-        for depth in range(bits):
-            if states[node] != 2:
-                break
-            node = 2 * node + (prefix >> (bits - 1 - depth) & 1)
-            siblings.append(bytes(hashes[32 * (node ^ 1) : 32 * (node ^ 1) + 32]))
+        while states[node] == 2 and not node >> bits:
+            node = 2 * node + (prefix >> (bits - node.bit_length()) & 1)
         if not states[node]:
-            return siblings, None
-        while not node >> bits:  # a lone leaf somewhere below: find its bucket
-            node = 2 * node if states[2 * node] else 2 * node + 1
-        return siblings, node - (1 << bits)
+            return node, None
+        below = node
+        while not below >> bits:  # a lone leaf somewhere below: find its bucket
+            below = 2 * below if states[2 * below] else 2 * below + 1
+        return node, below - (1 << bits)
+
+    def _prove(
+        self, label: bytes, node: int, rows: Sequence[Row], above: dict[int, tuple[bytes, int]]
+    ) -> bytes:
+        """The proof for a label whose path reaches `node` and, if that is a bucket, goes on among its `rows`.
+
+        `above` remembers the upper part of paths, which many have in common.
+        """
+        # Below a top node with a lone leaf there is one row; below an inner bucket the walk goes on.
+        below, leaf = _walk_rows(rows, label, self._bits) if rows else ([], None)
+        states, hashes = self._states, self._hashes
+        depth, bitmap = 0, 0
+        written: list[bytes | bytearray] = []
+        for sibling in reversed(below):
+            if sibling != EMPTY:
+                bitmap |= 1 << depth
+                written.append(sibling)
+            depth += 1
+        while node >> SHARED_BITS > 1:
+            if states[node ^ 1]:
+                bitmap |= 1 << depth
+                written.append(hashes[32 * (node ^ 1) : 32 * (node ^ 1) + 32])
+            depth += 1
+            node >>= 1
+        shared = above.get(node)
+        if shared is None:
+            shared = above[node] = self._siblings(node)
+        siblings, upper = shared
+        written.append(siblings)
+        return format_index_proof(
+            leaf, depth + node.bit_length() - 1, bitmap | upper << depth, b"".join(written)
+        )
+
+    def _siblings(self, node: int) -> tuple[bytes, int]:
+        """The siblings from a node up to the root, deepest first and without the empty ones, and their bitmap."""
+        written, bitmap, depth = [], 0, 0
+        while node > 1:
+            if self._states[node ^ 1]:
+                bitmap |= 1 << depth
+                written.append(self._hashes[32 * (node ^ 1) : 32 * (node ^ 1) + 32])
+            depth += 1
+            node >>= 1
+        return b"".join(written), bitmap
 
     def _set_bucket(self, prefix: int, rows: Sequence[Row]) -> None:
         node = (1 << self._bits) + prefix

@@ -11,7 +11,6 @@ out; the others are empty. The path of a label ends in its own leaf, and it is p
 path, or in nothing, and it is absent. A proof has one spelling: everything else is refused.
 """
 
-from collections.abc import Sequence
 from hashlib import sha256
 from struct import Struct
 from typing import Final
@@ -43,23 +42,29 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x03" + left + right).digest()
 
 
-def format_index_proof(leaf: Row | None, siblings: Sequence[bytes]) -> bytes:
-    """A proof's bytes: the leaf in which the path ends, if any, and the siblings on it, topmost first."""
-    depth = len(siblings)
-    bitmap = bytearray((depth + 7) // 8)
-    written = []
-    for number, sibling in enumerate(reversed(siblings)):
-        if sibling != EMPTY:
-            bitmap[number >> 3] |= 1 << (number & 7)
-            written.append(sibling)
+def format_index_proof(leaf: Row | None, depth: int, bitmap: int, siblings: bytes) -> bytes:
+    """A proof's bytes: the leaf in which the path ends, if any, its depth, and the siblings on it.
+
+    `siblings` are those that are not empty, 32 bytes each, deepest first; bit i of `bitmap` says that the i-th is one.
+    """
     head = bytes((depth, 0)) if leaf is None else bytes((depth, 1)) + ROW.pack(*leaf)
-    return head + bitmap + b"".join(written)
+    return head + bitmap.to_bytes((depth + 7) // 8, "little") + siblings
 
 
-def check_index_proof(root: bytes, covers: int, label: bytes, proof: bytes) -> int | None:
+Known = dict[tuple[int, int], tuple[bytes, int, bytes]]
+"""Depth and path of a node → its hash, and the rest of a proof that was seen to lead on to the root."""
+
+_KNOWN_DEPTHS: Final = frozenset((12, 9, 6))
+
+
+def check_index_proof(
+    root: bytes, covers: int, label: bytes, proof: bytes, known: Known | None = None
+) -> int | None:
     """The index of the entry under `label`, or None when the proof shows that there is none.
 
-    `root` (32 bytes) and `covers` come from an index root that the caller trusts; `label` has 32 bytes.
+    `root` (32 bytes) and `covers` come from an index root that the caller trusts; `label` has 32 bytes. `known`
+    remembers for many proofs under one root what of their paths was folded already: the same hash and the same rest of
+    a proof lead to the same root.
 
     Raises Malformed when the proof is not in the one way it can be written, ProofRefuted when it is, but does
     not prove anything about this label under this root.
@@ -96,7 +101,14 @@ def check_index_proof(root: bytes, covers: int, label: bytes, proof: bytes) -> i
             raise ProofRefuted(_WHERE, f"entry {index} is not among the {covers} that the index root covers")
         digest = sha256(b"\x02" + proof[2:42]).digest()
     path = key >> (256 - depth)  # bit 0 is now the deepest step
-    for _ in range(depth):
+    way: list[tuple[tuple[int, int], tuple[bytes, int, bytes]]] = []
+    for left in range(depth, 0, -1):
+        if known is not None and left in _KNOWN_DEPTHS:
+            here, rest = (left, path), (digest, bitmap, proof[end:])
+            if known.get(here) == rest:
+                digest = root
+                break
+            way.append((here, rest))
         if bitmap & 1:
             sibling = proof[end : end + 32]
             if sibling == EMPTY:
@@ -109,4 +121,6 @@ def check_index_proof(root: bytes, covers: int, label: bytes, proof: bytes) -> i
         path >>= 1
     if digest != root:
         raise ProofRefuted(_WHERE, "the root it leads to is not the index root")
+    if known is not None:
+        known.update(way)
     return found

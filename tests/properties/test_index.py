@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ledger.core.errors import GlassbookError, Malformed, RuleBroken
 from ledger.core.index import EMPTY, MemoryRows, PrefixTree, Row, check_index_proof
+from ledger.core.indexproof import Known
 
 # Labels that share long prefixes are what a random hash hardly ever gives and a prefix tree must get right.
 close_labels = st.builds(
@@ -202,3 +203,28 @@ def test_rows_that_the_root_was_not_made_of_are_neither_added_to_nor_proved_from
         tree.prove(labels[0])
     with pytest.raises(Malformed, match="labels in bucket 0, not"):
         tree.insert_many([(bytes(31) + b"\xff", 64)])
+
+
+def verdict(root: bytes, covers: int, label: bytes, proof: bytes, known: Known | None) -> object:
+    try:
+        return check_index_proof(root, covers, label, proof, known)
+    except GlassbookError as error:
+        return type(error), error.what
+
+
+@given(st.integers(1, 400), st.lists(st.tuples(st.integers(0, 420), st.integers(0, 10**6)), max_size=40))
+def test_what_was_folded_before_lets_no_other_proof_pass(size: int, asked: list[tuple[int, int]]) -> None:
+    """Whole proofs and proofs with one bit turned, one after another: each verdict is that of a check by itself."""
+    rows = {hashed(i): i for i in range(size)}
+    tree = tree_of(rows)
+    known: Known = {}
+    for i, where in asked:
+        label = hashed(i)
+        proof = bytearray(tree.prove(label))
+        if where % 3:
+            bit = where % (8 * len(proof))
+            proof[bit >> 3] ^= 1 << (bit & 7)
+        for root in (tree.root, hashed(10**6)):
+            shared = known if root == tree.root else {}
+            expected = verdict(root, size, label, bytes(proof), None)
+            assert verdict(root, size, label, bytes(proof), shared) == expected
