@@ -10,7 +10,6 @@ does, and lets all go on.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -42,9 +41,12 @@ class Held:
     used: dict[int, float] = field(default_factory=dict)
 
     def look(self) -> None:
-        """Take note of children; one that is new has used nothing that is counted."""
-        found = family(self.root)
-        self.used = {pid: self.used.get(pid, cpu_s(pid)) for pid in found}
+        """Take note of new children; what they have used until now is not counted."""
+        for pid in family(self.root):
+            if pid not in self.used:
+                self.used[pid] = cpu_s(pid)
+                if self.stopped:
+                    self.signal(signal.SIGSTOP)
 
     def step(self, passed_s: float) -> None:
         """Fill and empty the bucket after so many seconds, and stop or continue the processes."""
@@ -59,9 +61,11 @@ class Held:
             self.signal(signal.SIGSTOP if self.stopped else signal.SIGCONT)
 
     def signal(self, number: signal.Signals) -> None:
-        for pid in self.used:
-            with contextlib.suppress(ProcessLookupError):
+        for pid in list(self.used):
+            try:
                 os.kill(pid, number)
+            except ProcessLookupError:
+                del self.used[pid]
 
 
 def hold(share: float, roots: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 CLIENT = "client"
@@ -26,14 +27,20 @@ _NAMES = {
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that descend from it, as far as they still run; the process itself first."""
+    """A process and all that descend from it, as far as they still run; the process itself first.
+
+    By the parents that all processes name: the kernel's own list of children (`/proc/…/children`) may leave some out.
+    """
+    children: dict[int, list[int]] = defaultdict(list)
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):  # it has just ended
+                # pid (name) state parent …; a name may hold spaces and brackets
+                parent = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+                children[int(parent)].append(int(folder.name))
     found = [pid]
     for one in found:
-        try:
-            for task in Path(f"/proc/{one}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-        except OSError:
-            continue  # it has just ended
+        found += children[one]
     return found
 
 
