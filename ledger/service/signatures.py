@@ -124,8 +124,11 @@ def serve() -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C at a terminal is for the parent, which then ends this
-    while answer_stream(sys.stdin.buffer, sys.stdout.buffer):
-        pass
+    # Not sys.stdout.buffer: with PYTHONUNBUFFERED, as many container images set it, that has no buffer, and a write cut
+    # short by a signal (the process was stopped, and goes on) would lose the rest of an answer.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as sink:
+        while answer_stream(sys.stdin.buffer, sink):
+            pass
 
 
 def answer_stream(source: BinaryIO, sink: BinaryIO) -> bool:
