@@ -175,8 +175,11 @@ def serve() -> None:
             bulk = EightAtATime(Path(sys.argv[1]))
     except VectorsUnusable:
         pass  # the parent could use it a moment ago; slower, and the same answers
-    while answer_stream(sys.stdin.buffer, sys.stdout.buffer, bulk):
-        pass
+    # Not sys.stdout.buffer: with PYTHONUNBUFFERED, as many container images set it, that has no buffer, and a write cut
+    # short by a signal (the process was stopped, and goes on) would lose the rest of an answer.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as sink:
+        while answer_stream(sys.stdin.buffer, sink, bulk):
+            pass
 
 
 def answer_stream(source: BinaryIO, sink: BinaryIO, bulk: Bulk) -> bool:

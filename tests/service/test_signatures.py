@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -156,3 +157,36 @@ def _runs(pid: int) -> bool:
 def test_half_a_request_ends_the_conversation() -> None:
     for cut in (b"", b"\x00\x00", b"\x00\x00\x00"):
         assert not answer_stream(io.BytesIO(cut), io.BytesIO(), OneByOne())
+
+
+def test_an_answer_loses_its_end_when_its_process_is_stopped_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # as container images set it: then stdout has no buffer
+    signatures, key, asked = Signatures(), Ed25519PrivateKey.generate(), [(bytes(32), 1)] * 1000
+    found: list[int] = []
+
+    def ask() -> None:
+        signatures.promise("log.example/1", key, asked[:FEW])  # starts the process
+        started.set()
+        for _ in range(20):
+            found.append(len(signatures.promise("log.example/1", key, asked)))
+
+    started = threading.Event()
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert started.wait(30)
+    (child,) = signatures._children
+    deadline = time.monotonic() + 30
+    while asking.is_alive() and time.monotonic() < deadline:
+        child.send_signal(signal.SIGSTOP)
+        time.sleep(0.002)
+        child.send_signal(signal.SIGCONT)
+        time.sleep(0.002)
+    hangs = asking.is_alive()
+    if hangs:
+        child.kill()  # ends the wait
+    asking.join()
+    signatures.close()
+    assert not hangs
+    assert found == [1000] * 20
