@@ -76,9 +76,9 @@ class GrowingRows:
     def add(self, rows: Sequence[Row]) -> None:
         raise RuntimeError("labels are added packed")
 
-    def due(self, recent: int = RECENT) -> int | None:
-        """The slice to settle next: the fullest, once more than `recent` labels are recent; else None."""
-        if sum(self._labels) <= recent:
+    def due(self) -> int | None:
+        """The slice to settle next: the fullest, once more than RECENT labels are recent; else None."""
+        if sum(self._labels) <= RECENT:
             return None
         return max(range(SLICES), key=self._labels.__getitem__)
 

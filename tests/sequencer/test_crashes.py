@@ -19,7 +19,7 @@ from sqlalchemy import event
 from ledger.core.entries import decode_entry
 from ledger.sequencer.run import Sequencer, SequencerLost
 from ledger.service.acceptance import Accepted, Duplicate
-from ledger.store import StoreBusy, StoreUnusable, inbox, log
+from ledger.store import StoreBusy, StoreUnusable, inbox, labels, log, settling
 from ledger.store.engine import run
 
 
@@ -106,6 +106,53 @@ def test_a_crash_at_any_write_of_a_batch_leaves_the_log_before_it(
         ledger.reopen()
     check(ledger, before, raws)
     ledger.close()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_while_labels_settle_leaves_one_of_them_in_no_place_or_in_two(
+    ledger: SmallLedger, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "RECENT", 40)
+    raws = fill(ledger)
+    ledger.sequencer.step()
+    more = [record() for _ in range(30)]  # these wait, and stay where they are
+    ledger.accept(more)
+    known = [decode_entry(raw).index_label or b"" for raw in raws + more]
+    left, settled = 0, 0
+
+    def crash(_db: Any, _cursor: Any, text: str, *_more: Any) -> None:
+        nonlocal left
+        if not text.startswith(("SELECT", "WITH", "BEGIN")):
+            if left == 0:
+                raise Crash
+            left -= 1
+
+    event.listen(ledger.store.engine, f"{when}_cursor_execute", crash)
+    at = 0
+    while True:
+        left = at
+        try:
+            ledger.sequencer.load()
+            if not ledger.sequencer.settle():
+                break
+            at, settled = 0, settled + 1
+        except Crash:
+            at += 1
+        left = 10**6
+        with ledger.store.read() as db:
+            assert labels.find_labels(db, known).keys() == set(known)
+            assert labels.count_labels(db, log.read_state(db).last) == log.read_state(db).labels
+    event.remove(ledger.store.engine, f"{when}_cursor_execute", crash)
+    assert settled > 8
+    while ledger.sequencer.step() is not None or ledger.sequencer.settle():
+        pass
+    assert ledger.violations() == []
+    outcomes = ledger.accept([*raws, *more])
+    assert [outcome.at for outcome in outcomes if isinstance(outcome, Duplicate)] == [
+        index for index, raw in enumerate(ledger.entries()) if raw in set(raws + more)
+    ]
+    ledger.reopen()
+    ledger.sequencer.load()
 
 
 def test_a_sequencer_that_goes_on_after_a_failed_batch_reads_everything_anew(ledger: SmallLedger) -> None:

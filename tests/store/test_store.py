@@ -14,7 +14,7 @@ from ledger.core.entries import decode_entry
 from ledger.core.merkle import leaf_hash
 from ledger.sequencer import run as sequencer_run
 from ledger.sequencer.run import Sequencer
-from ledger.store import Store, StoreUnusable, envelopes, inbox, keys, labels, log, publication
+from ledger.store import Store, StoreUnusable, envelopes, inbox, keys, labels, log, publication, settling
 from ledger.store.buckets import StoredRows, follow_tree, labels_between, load_tree
 from ledger.store.settling import GrowingRows
 
@@ -108,7 +108,10 @@ def test_day_counts_add_up(store: Store) -> None:
         assert log.read_day_count(db, 2, 6) == 0
 
 
-def test_labels_are_found_where_they_are_recent_and_where_they_have_settled(store: Store) -> None:
+def test_labels_are_found_where_they_are_recent_and_where_they_have_settled(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "RECENT", 600)
     known = [os.urandom(32) for _ in range(1203)]
     first = put(store, *(accepted(label, b"%d" % at) for at, label in enumerate(known)))
     numbers = {label: labels.Place(first + at, None) for at, label in enumerate(known)}
@@ -120,7 +123,7 @@ def test_labels_are_found_where_they_are_recent_and_where_they_have_settled(stor
         assert log.swap_state(db, log.read_state(db), state(1204, first + 1202))
         rows.load(db)
         parts = []
-        while (part := rows.due(recent=600)) is not None:
+        while (part := rows.due()) is not None:
             rows.settle(db, part, first + 1202)
             rows.settled(part)
             parts.append(part)
@@ -138,7 +141,8 @@ def test_labels_are_found_where_they_are_recent_and_where_they_have_settled(stor
         ]
 
 
-def test_what_waits_does_not_settle(store: Store) -> None:
+def test_what_waits_does_not_settle(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "RECENT", 0)
     known = sorted(os.urandom(32) for _ in range(40))
     first = put(store, *(accepted(label, b"%d" % at) for at, label in enumerate(known)))
     with store.write() as db:
@@ -146,7 +150,7 @@ def test_what_waits_does_not_settle(store: Store) -> None:
         assert log.swap_state(db, log.read_state(db), state(21, first + 19))
         rows = GrowingRows()
         rows.load(db)
-        while (part := rows.due(recent=0)) is not None:
+        while (part := rows.due()) is not None:
             rows.settle(db, part, first + 19)
             rows.settled(part)
         found = labels.find_labels(db, known)
