@@ -55,6 +55,8 @@ def role(pid: int) -> str:
     code, arguments = (words[2], words[3:]) if words[1:2] == ["-c"] else ("", [])
     if "ledger.service.signatures" in code:
         return SIGNATURES
+    if "publisher.watching" in code:
+        return _NAMES["up"]
     if "main()" not in code:
         return CLIENT
     return _NAMES.get(" ".join(arguments[:2])) or _NAMES.get(arguments[0], CLIENT)

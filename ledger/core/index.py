@@ -15,7 +15,7 @@ with a million labels holds four, so that neither the labels nor most of the has
 """
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from hashlib import sha256
 from itertools import repeat
 from struct import Struct
@@ -25,13 +25,17 @@ from ledger.core.errors import Malformed
 from ledger.core.indexproof import EMPTY, Row, check_index_proof, format_index_proof, leaf_hash
 from ledger.core.indexrows import (
     ROW_BYTES,
+    SPLIT,
     IndexRows,
     MemoryRows,
     PackedRows,
     bucket_hash,
+    can_split,
+    hash_by_parts,
     hash_range,
     merged,
     pair_hash,
+    parts_of,
 )
 
 __all__ = [
@@ -159,10 +163,13 @@ class PrefixTree:
         self._rows.add(fresh)
         return taken
 
-    def insert_packed(self, rows: PackedRows, pairs: list[bytes]) -> list[int]:
+    def insert_packed(
+        self, rows: PackedRows, pairs: list[bytes], parts: MutableMapping[int, bytes] | None = None
+    ) -> list[int]:
         """As `insert_many`, for many labels at a time: `pairs` are packed (label ‖ u64 index) and get sorted.
 
-        `rows` are those of this tree. Returns the indices of the pairs whose label was taken, in no order.
+        `rows` are those of this tree. `parts` remembers by prefix what a full bucket is hashed by, for whoever can keep
+        that. Returns the indices of the pairs whose label was taken, in no order.
         """
         self.flush()
         pairs.sort()
@@ -182,7 +189,7 @@ class PrefixTree:
             else:
                 groups[-1] += pair
         hashes, states, counts, put = self._hashes, self._states, self._counts, _put_hash
-        view, base = memoryview(hashes), 1 << bits
+        view, base, splits = memoryview(hashes), 1 << bits, can_split(bits)
         touched: list[int] = []
         buckets: list[bytes] = []
         for prefix, group, old in zip(prefixes, groups, rows.packed(prefixes, bits), strict=True):
@@ -213,7 +220,13 @@ class PrefixTree:
                 if bucket is before:
                     continue
                 states[node] = 2
-                put(hashes, at_node, bucket_hash(bucket, bits))
+                if parts is None or len(bucket) < SPLIT * ROW_BYTES or not splits:
+                    put(hashes, at_node, bucket_hash(bucket, bits))
+                else:
+                    digest, parts[prefix] = hash_by_parts(
+                        bucket, bits, parts.get(prefix, b""), parts_of(group, bits)
+                    )
+                    put(hashes, at_node, digest)
             count = len(bucket) // ROW_BYTES
             self._labels += count - counts[prefix]
             counts[prefix] = count

@@ -190,7 +190,7 @@ class Sequencer:
     def _extend_index(self, db: Connection, tip: _Tip, batch: Batch) -> bytes:
         tip.rows.db = db
         try:
-            taken = tip.tree.insert_packed(tip.rows, batch.labels)
+            taken = tip.tree.insert_packed(tip.rows, batch.labels, tip.rows.parts)
         except Malformed as error:
             raise StoreUnusable(f"{error}: restore a backup") from None
         finally:

@@ -9,7 +9,7 @@ is written with the batch, so that a reader can follow from one size to the next
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ledger.core.index import TOP_BITS
 from ledger.core.indexproof import ROW
@@ -96,20 +96,30 @@ def drop_recent(db: Connection, low: bytes, high: bytes, last: int) -> None:
 
 def read_buckets(db: Connection, prefixes: Sequence[int]) -> Iterator[tuple[int, bytes]]:
     """The buckets under these prefixes, as far as they hold anything: (prefix, packed rows)."""
+    for prefix, data, _ in _read_buckets(db, "data, NULL", prefixes):
+        yield prefix, bytes(data)
+
+
+def read_buckets_with_parts(db: Connection, prefixes: Sequence[int]) -> Iterator[tuple[int, bytes, bytes]]:
+    """The same, with what a full bucket is hashed by: (prefix, packed rows, parts)."""
+    for prefix, data, parts in _read_buckets(db, "data, parts", prefixes):
+        yield prefix, bytes(data), bytes(parts)
+
+
+def _read_buckets(db: Connection, columns: str, prefixes: Sequence[int]) -> Iterator[Any]:
     for start in range(0, len(prefixes), CHUNK):
         those, params = among(db, "prefix", prefixes[start : start + CHUNK])
-        rows = run(db, f"SELECT prefix, data FROM label_buckets WHERE {those}", params)
-        for prefix, data in rows.all():  # one call for all rows is half the cost of one each
-            yield prefix, bytes(data)
+        rows = run(db, f"SELECT prefix, {columns} FROM label_buckets WHERE {those}", params)
+        yield from rows.all()  # one call for all rows is half the cost of one each
 
 
-def write_buckets(db: Connection, buckets: Iterable[tuple[int, bytes]]) -> None:
-    """Put buckets, fastest in order of prefix."""
+def write_buckets(db: Connection, buckets: Iterable[tuple[int, bytes, bytes]]) -> None:
+    """Put buckets (prefix, packed rows, parts), fastest in order of prefix."""
     insert_rows(
         db,
         schema.label_buckets,
         list(buckets),
-        conflict="ON CONFLICT (prefix) DO UPDATE SET data = excluded.data",
+        conflict="ON CONFLICT (prefix) DO UPDATE SET data = excluded.data, parts = excluded.parts",
     )
 
 

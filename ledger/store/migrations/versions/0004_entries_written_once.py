@@ -96,7 +96,7 @@ def _move_log(db: sa.Connection) -> None:
 
 
 def _move_labels(db: sa.Connection) -> None:
-    buckets: list[tuple[int, bytes]] = []
+    buckets: list[tuple[int, bytes, bytes]] = []
     after = b""
     while True:
         rows = run(
@@ -107,9 +107,8 @@ def _move_labels(db: sa.Connection) -> None:
             cut = bucket_of(bytes(rows[-1][0]))
             whole = [row for row in rows if bucket_of(bytes(row[0])) != cut]
         for prefix, several in groupby(whole, lambda row: bucket_of(bytes(row[0]))):
-            buckets.append(
-                (prefix, b"".join(bytes(label) + index.to_bytes(8, "big") for label, index in several))
-            )
+            data = b"".join(bytes(label) + index.to_bytes(8, "big") for label, index in several)
+            buckets.append((prefix, data, b""))
         insert_rows(db, schema.label_buckets, buckets)
         if len(rows) < STEP:
             return
