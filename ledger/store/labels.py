@@ -84,6 +84,12 @@ def read_buckets(db: Connection, prefixes: Sequence[int]) -> Iterator[tuple[int,
             yield prefix, bytes(data)
 
 
+def read_bucket_range(db: Connection, low: int, high: int) -> list[bytes]:
+    """The buckets under the prefixes low … high−1 that hold anything, packed."""
+    rows = run(db, "SELECT data FROM label_buckets WHERE prefix >= ? AND prefix < ?", (low, high))
+    return [bytes(row[0]) for row in rows.all()]
+
+
 def write_buckets(db: Connection, buckets: Iterable[tuple[int, bytes]]) -> None:
     """Put buckets, fastest in order of prefix."""
     insert_rows(
