@@ -19,10 +19,20 @@ from ledger.core.merkle import EMPTY_ROOT, leaf_hash
 from ledger.sequencer import leaving
 from ledger.sequencer import run as sequencer_run
 from ledger.sequencer.leaving import Leaving
-from ledger.sequencer.run import Sequencer
+from ledger.sequencer.run import Sequencer, run_sequencer
 from ledger.service.acceptance import Accepted, Duplicate
 from ledger.service.problems import Refusal
-from ledger.store import Connection, Store, StoreBusy, inbox, log, publication, schema, settling
+from ledger.store import (
+    Connection,
+    LeadershipLost,
+    Store,
+    StoreBusy,
+    inbox,
+    log,
+    publication,
+    schema,
+    settling,
+)
 from ledger.store.buckets import StoredRows, labels_between, load_tree
 from ledger.store.engine import run
 from ledger.store.envelopes import erase_envelopes, missing_entries
@@ -264,6 +274,53 @@ def test_an_erasure_in_the_middle_of_which_entries_leave_says_that_they_are_unkn
     with ledger.store.write() as db:
         assert erase_envelopes(db, 1, leaves, {number: raws[0]})[0].value == "erased"
         assert erase_envelopes(db, 1, [os.urandom(32)])[0].value == "unknown"
+
+
+def test_a_sequencer_that_no_longer_leads_lets_entries_leave(tmp_path: Path) -> None:
+    ledger = SmallLedger(tmp_path, new_url("postgresql", tmp_path))
+    grow(ledger, 300)
+    publish(ledger.store, ledger.size())
+    with ledger.store.lead("sequencer") as leadership:
+        assert leadership is not None
+        one = Leaving(ledger.store, leadership, 0)
+        with ledger.store.write() as db:
+            run(db, "UPDATE leases SET holder = 'another', term = term + 1 WHERE role = 'sequencer'")
+        with pytest.raises(LeadershipLost):
+            one.step()
+    with ledger.store.read() as db:
+        assert first_leaf_held(db) == 0
+    ledger.close()
+
+
+def test_a_busy_sequencer_lets_nothing_leave_or_is_held_up(
+    ledger: SmallLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batch after batch waits, and between two of them a slice leaves."""
+    monkeypatch.setattr(leaving, "SLICE", 50)
+    grow(ledger, 600)
+    publish(ledger.store, ledger.size())
+    for _ in range(40):
+        ledger.accept([record() for _ in range(5)])
+    stop = 0
+
+    def enough() -> bool:
+        nonlocal stop
+        stop += 1
+        return stop > 30
+
+    sizes = []
+
+    def sequenced(_db: object, _cursor: object, text: str, *_more: object) -> None:
+        if text.startswith(("DELETE FROM entries", "INSERT INTO batches")):
+            sizes.append(text[:6])
+
+    event.listen(ledger.store.engine, "before_cursor_execute", sequenced)
+    run_sequencer(ledger.store, ORIGIN, interval_s=0.0, batch=5, stop=enough, keep_s=0)
+    event.remove(ledger.store.engine, "before_cursor_execute", sequenced)
+    assert sizes[:22] == ["INSERT", "DELETE"] * 11
+    assert sizes[22:] == ["INSERT"] * (len(sizes) - 22) and len(sizes) > 30
+    with ledger.store.read() as db:
+        assert first_leaf_held(db) == 512
 
 
 class Crash(Exception):
