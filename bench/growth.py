@@ -5,7 +5,7 @@ and published by the real sequencer and publisher in this process. In a small lo
 signed records with envelopes of 2 KiB go the ledger's whole way in turn: checked, written into the inbox in one
 transaction for all who wait, sequenced, and published under a witness. Counted is this process's CPU time; signatures,
 whose cost does not depend on the log, are checked in children and do not count. Then the large log is opened by the
-commands an operator types.
+commands an operator types, and at last its published entries leave the database.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from ledger.core.entries import Record, decode_entry
 from ledger.core.merkle import leaf_hash
 from ledger.logs import configure_logs
 from ledger.publicfiles import open_public_files
+from ledger.sequencer.leaving import Leaving
 from ledger.sequencer.run import Sequencer
 from ledger.service.acceptance import Acceptance, Accepted
 from ledger.service.body import Submission, parse_document
 from ledger.store import Connection, Store, acceptances, inbox
+from ledger.store.log import read_size
 from publisher.cli import read_signer
 from publisher.policy import PolicyFile
 from publisher.published import Published
@@ -70,6 +72,8 @@ def measure(report: Report, scale: float) -> None:
             report.add(Figure(name, much, "µs", much / little, 1.3, False, of="the small log's"))
             _storage(report, big, size)
             _memory(report, big)
+            big.stop()
+            _leaving(report, big)
         finally:
             small.stop()
             big.stop()
@@ -163,6 +167,26 @@ def _storage(report: Report, operator: Operator, size: int) -> None:
     name = f"growth: storage without envelopes, {size:,} entries"
     value = (found.database + found.public) / size
     report.add(Figure(name, value, "bytes/record", target=450, at_least=False))
+
+
+def _leaving(report: Report, operator: Operator) -> None:
+    """The same with keep_days = 0: what the last pages hold once all entries that may have left."""
+    store = Store.open(operator.settings.database)
+    try:
+        one, slices = Leaving(store, store, 0), []
+        more = True
+        while more:
+            began = time.perf_counter()
+            more = one.step()
+            slices.append(time.perf_counter() - began)
+        with store.read() as db:
+            size = read_size(db)
+    finally:
+        store.close()
+    found = stored(operator)
+    value = (found.database - found.free + found.public) / size
+    report.add(Figure("growth: storage without envelopes, with keep_days = 0", value, "bytes/record"))
+    report.add(Figure("growth: of entries that leave, the longest transaction", 1e3 * max(slices), "ms"))
 
 
 def _memory(report: Report, operator: Operator) -> None:

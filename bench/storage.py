@@ -13,29 +13,32 @@ from bench.operator import Operator
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Bytes: of the database without its envelopes, of the envelopes with their index, of the public files."""
+    """Bytes: of the database without its envelopes, of the envelopes with their index, of the public files. `free`: of
+    the database, in pages that hold nothing and are used next."""
 
     database: int
+    free: int
     envelopes: int
     public: int
 
 
 def stored(operator: Operator) -> Stored:
-    """Counted in whole pages (`dbstat`) with the write-ahead log back in the file; free pages are the database's."""
-    whole = envelopes = 0
+    """Counted in whole pages (`dbstat`) with the write-ahead log back in the file; free pages count as its own."""
+    whole = free = envelopes = 0
     for path in operator.home.glob("*.sqlite"):
         with _reading(path) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             (pages,) = db.execute("PRAGMA page_count").fetchone()
             (page,) = db.execute("PRAGMA page_size").fetchone()
             whole += pages * page
+            free += page * db.execute("PRAGMA freelist_count").fetchone()[0]
             (found,) = db.execute(
                 "SELECT COALESCE(SUM(pgsize), 0) FROM dbstat JOIN sqlite_schema USING (name)"
                 " WHERE tbl_name IN ('envelopes', 'fetch_keys', 'recent_fetch_keys')"
             ).fetchone()
             envelopes += found
     public = sum(file.stat().st_size for file in (operator.home / "public").rglob("*") if file.is_file())
-    return Stored(whole - envelopes, envelopes, public)
+    return Stored(whole - envelopes, free, envelopes, public)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from ledger.settings import FILE, Settings, SettingsRefused, read_settings
 from ledger.store import StoreBusy, StoreUnusable, inbox
 from ledger.store.charter import read_charter
 from ledger.store.log import read_size
+from ledger.store.retention import first_leaf_held
 from ledger.store.server import Server, read_server
 from ledger.store.unchanged import open_store_unchanged, store_file
 
@@ -60,7 +61,7 @@ def _about_log(settings: Settings, place: Place) -> Generator[Finding, None, Cha
     try:
         charter = read_charter(store, settings.origin)
         with store.read() as db:
-            size, waiting = read_size(db), inbox.backlog(db)
+            size, waiting, held = read_size(db), inbox.backlog(db), first_leaf_held(db)
         server = read_server(store)
     except (StoreUnusable, StoreBusy) as error:
         yield mend("database", str(error), "bring settings and database of one log together")
@@ -69,7 +70,8 @@ def _about_log(settings: Settings, place: Place) -> Generator[Finding, None, Cha
         store.close()
     if server is not None:
         yield from _about_server(server)
-    yield good("database", f"is that of {charter.origin}: {size:,} entries in the log")
+    left = f", those below {held:,} in the public files alone" if held else ""
+    yield good("database", f"is that of {charter.origin}: {size:,} entries in the log{left}")
     if waiting >= settings.inbox_limit:
         yield mend("inbox", f"{waiting:,} entries wait: it is full", "is glassbook ledger sequence running?")
     elif waiting > settings.inbox_limit // 2:

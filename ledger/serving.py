@@ -99,6 +99,7 @@ def sequence(home: Home = Path(".")) -> None:
             interval_s=settings.interval_ms / 1000,
             batch=settings.batch,
             stop=_until_signal(),
+            keep_s=None if settings.keep_days is None else settings.keep_days * 86_400,
         )
     except (StoreUnusable, StoreBusy) as error:
         raise _stop(str(error)) from None

@@ -25,13 +25,15 @@
     [sequencer]
     interval_ms = 250                            # the least time between two batches
     batch = 10000                                # the most entries in one
+    keep_days = 30                               # days after which entries leave the database, once they are in
+                                                 # full published bundles; left out, they stay for ever
 
     [publisher]
     listen = "127.0.0.1:8102"
     refresh_s = 300                              # an idle log's checkpoint is cosigned anew after this long
     witness_wait_ms = 200                        # with a quorum, how long the other witnesses are still waited for
 
-Every member has the default shown, but `origin`, which has none.  An unknown member is refused.
+Every member has the default shown, but `origin` and `keep_days`, which have none.  An unknown member is refused.
 """
 
 from __future__ import annotations
@@ -97,6 +99,7 @@ class Settings:
     connections: int
     interval_ms: int
     batch: int
+    keep_days: int | None
     publisher_listen: Listen
     refresh_s: int
     witness_wait_ms: int
@@ -155,6 +158,7 @@ def parse_settings(data: bytes, home: Path) -> Settings:
         connections=ledger.number("connections", 500, 8, 100_000),
         interval_ms=sequencer.number("interval_ms", 250, 0, 60_000),
         batch=sequencer.number("batch", 10_000, 1, 100_000),
+        keep_days=sequencer.number_if_there("keep_days", 0, 36_500),
         publisher_listen=publisher.listen("127.0.0.1:8102"),
         refresh_s=publisher.number("refresh_s", 300, 1, 600),
         witness_wait_ms=publisher.number("witness_wait_ms", 200, 0, 5_000),
@@ -236,6 +240,9 @@ class _Members:
         if type(value) is not int or not low <= value <= high:
             raise self.refuse(name, f"must be a whole number from {low} to {high}")
         return value
+
+    def number_if_there(self, name: str, low: int, high: int) -> int | None:
+        return self.number(name, 0, low, high) if name in self.values else None
 
     def flag(self, name: str, default: bool) -> bool:
         value = self.values.pop(name, default)

@@ -1,6 +1,7 @@
 """The publisher: the only part that holds the log's keys.
 
     tiles.py          the tree's right edge, from which every further tile is made
+    reading.py        entries for them, out of the database or out of the bundles that hold what has left it
     growing.py        the public files grow with the log; partial tiles that are long replaced go
     signing.py        the log's signatures, and what was signed before: never anything inconsistent with it
     recovery.py       where publishing stands, learned anew from the disk

@@ -10,7 +10,7 @@ from ledger.core.entries import IndexRoot, decode_entry
 from ledger.core.errors import GlassbookError
 from ledger.publicfiles import ContentDiffers, File, PublicFiles
 from ledger.store import Store
-from ledger.store.log import read_entries
+from publisher.reading import read_entries
 from publisher.signing import SigningRefused
 from publisher.tiles import Edge
 
@@ -32,7 +32,7 @@ def write_tiles(store: Store, files: PublicFiles, edge: Edge, size: int) -> Edge
     Raises SigningRefused, OSError, StoreBusy.
     """
     try:
-        return _grow(store, edge, size, files.write)
+        return _grow(store, files, edge, size, files.write)
     except ContentDiffers as error:
         raise SigningRefused(
             f"{error}: is there with another content than the database gives it, and files of a log never change."
@@ -46,27 +46,26 @@ def mend_tiles(store: Store, files: PublicFiles, size: int, root: bytes) -> Edge
 
     Raises SigningRefused, OSError, StoreBusy.
     """
-    if _grow(store, Edge(), size, lambda _: None).root() != root:
+    if _grow(store, files, Edge(), size, lambda _: None).root() != root:
         raise SigningRefused(
             f"public files are damaged, and the first {size} entries in the database are not those that were"
             " published, so nothing can be mended with them. Bring the right database back"
         )
-    return _grow(store, Edge(), size, files.mend)
+    return _grow(store, files, Edge(), size, files.mend)
 
 
-def _grow(store: Store, edge: Edge, size: int, put: Callable[[list[File]], None]) -> Edge:
+def _grow(store: Store, files: PublicFiles, edge: Edge, size: int, put: Callable[[list[File]], None]) -> Edge:
     while edge.size < size:
         stop = min(size, edge.size + CHUNK)
-        with store.read() as db:
-            entries = read_entries(db, edge.size, stop)
+        entries = read_entries(store, files, edge.size, stop)
         edge = edge.copy()
-        files = edge.extend(entries[:-1])
+        grown = edge.extend(entries[:-1])
         if stop == size:
             check_last_leaf(entries[-1], edge)
-        files += edge.extend(entries[-1:])
+        grown += edge.extend(entries[-1:])
         if stop == size:
-            files += edge.partials()
-        put(files)
+            grown += edge.partials()
+        put(grown)
     return edge
 
 

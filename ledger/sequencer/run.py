@@ -18,6 +18,7 @@ from ledger.core.errors import Malformed
 from ledger.core.index import EMPTY, PrefixTree
 from ledger.core.merkle import EMPTY_ROOT, leaf_hash
 from ledger.core.registry import Register
+from ledger.sequencer.leaving import Leaving
 from ledger.sequencer.plan import Batch, Close, close_batch, edge_root, edge_tiles, plan_batch
 from ledger.store import (
     Connection,
@@ -262,11 +263,18 @@ class Sequencer:
 
 
 def run_sequencer(
-    store: Store, origin: str, *, interval_s: float, batch: int, stop: Callable[[], bool]
+    store: Store,
+    origin: str,
+    *,
+    interval_s: float,
+    batch: int,
+    stop: Callable[[], bool],
+    keep_s: int | None = None,
 ) -> None:
     """Sequence until `stop()`, standing by as long as another process leads.
 
-    Two batches begin at least `interval_s` seconds apart.  Raises StoreUnusable.
+    Two batches begin at least `interval_s` seconds apart.  `keep_s` seconds after that, entries may leave the database;
+    None: never.  Raises StoreUnusable.
     """
     waited = False
     while not stop():
@@ -274,7 +282,9 @@ def run_sequencer(
             with store.lead("sequencer") as leadership:
                 if leadership is not None:
                     waited = False
-                    _run(store, origin, leadership, interval_s, batch, stop)
+                    sequencer = Sequencer(store, origin, batch, leadership)
+                    leaving = None if keep_s is None else Leaving(store, leadership, keep_s)
+                    _run(sequencer, leaving, leadership, interval_s, stop)
                     continue
             if not waited:
                 _log.info("standing by: another sequencer is active")
@@ -288,9 +298,12 @@ def run_sequencer(
 
 
 def _run(
-    store: Store, origin: str, leadership: Leadership, interval_s: float, batch: int, stop: Callable[[], bool]
+    sequencer: Sequencer,
+    leaving: Leaving | None,
+    leadership: Leadership,
+    interval_s: float,
+    stop: Callable[[], bool],
 ) -> None:
-    sequencer = Sequencer(store, origin, batch, leadership)
     _log.info("sequencing")
     while not stop() and not leadership.lost:
         begun = time.monotonic()
@@ -298,12 +311,14 @@ def _run(
             done = sequencer.step()
             while sequencer.settle():
                 pass
+            # One slice at most between two batches.
+            more = leaving is not None and leaving.step()
         except StoreBusy as error:
             _log.warning("cannot sequence now; trying again", why=str(error))
             time.sleep(BUSY_S)
             continue
         if done is None:
-            time.sleep(POLL_S)
+            time.sleep(0.0 if more else POLL_S)
             continue
         _log.info("sequenced", entries=done.entries, size=done.size, refused=done.refused)
         time.sleep(max(0.0, interval_s - (time.monotonic() - begun)))

@@ -32,6 +32,7 @@ from ledger.service.problems import Refusal, RequestRefused, busy
 from ledger.service.signatures import Signatures, ToPromise
 from ledger.store import Connection, Store, StoreBusy, acceptances, inbox, labels, log, publication
 from ledger.store.acceptances import Run
+from ledger.store.errors import StoreContended
 from ledger.vectors import Choice
 
 CHECKERS = max(2, min(8, os.cpu_count() or 1))
@@ -304,6 +305,8 @@ def _look_up(db: Connection, asked: list[bytes], published_size: int) -> dict[by
     # The leaf hash tells whether it is the very same entry, also when that has left the database.
     leaves = log.read_leaf_hashes(db, list(indices.values()))
     waiting = log.read_numbered(db, [number for label, number in numbers.items() if label not in indices])
+    if len(waiting) < len(places) - len(indices):
+        raise StoreContended("entries were sequenced and left the database while they were looked up")
     found = {}
     for label in places:
         index = indices.get(label)

@@ -9,6 +9,7 @@
     envelopes.py     encrypted details, by the hash of their fetch token
     labels.py        the index: label rows of a bucket as of any size, persisted bucket hashes
     publication.py   what was signed and what is published, under compare-and-swap
+    retention.py     which entries may leave, once the public files have them
     witnesses.py     how far each witness has come, and since when it is missing
     charter.py       the charter at leaf 0
 

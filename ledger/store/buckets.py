@@ -17,13 +17,16 @@ from ledger.store.engine import Connection
 from ledger.store.inbox import last_sequenced
 from ledger.store.labels import (
     bucket_of,
+    read_bucket_range,
     read_buckets,
     read_changes,
     read_pages,
+    read_recent,
     read_recent_within,
     write_pages,
 )
 from ledger.store.log import index_of, read_entries, read_state
+from ledger.store.retention import first_leaf_held
 
 PAGES_EVERY = 131_072
 """Leaves after which all changed pages are written anew; changes are kept for as many again."""
@@ -118,12 +121,25 @@ def follow_tree(db: Connection, tree: PrefixTree, start: int, stop: int) -> set[
 
 
 def labels_between(db: Connection, start: int, stop: int) -> Iterator[bytes]:
-    """The index labels of entries start … stop−1; index roots have none."""
-    for first in range(start, stop, STEP):
+    """The index labels of entries start … stop−1, in no order; index roots have none."""
+    held = min(stop, first_leaf_held(db))
+    if start < held:
+        yield from _stored_labels(db, start, held)
+    for first in range(max(start, held), stop, STEP):
         for raw in read_entries(db, first, min(stop, first + STEP)):
             label = index_label(decode_entry(raw))
             if label is not None:
                 yield label
+
+
+def _stored_labels(db: Connection, start: int, stop: int) -> Iterator[bytes]:
+    """The same of entries that have left: out of all label rows, some 0.3 s a million."""
+    for low in range(0, 1 << TOP_BITS, PAGE):
+        for data in read_bucket_range(db, low, low + PAGE):
+            yield from (label for label, index in ROW.iter_unpack(data) if start <= index < stop)
+    rows = read_recent(db, bound(0, TOP_BITS), bound(1 << TOP_BITS, TOP_BITS), last_sequenced(db))
+    places = index_of(db, {number for _, number in rows})
+    yield from (label for label, number in rows if start <= places[number] < stop)
 
 
 def load_tree(db: Connection, rows: IndexRows, size: int) -> tuple[PrefixTree, set[int]]:

@@ -14,6 +14,7 @@ from ledger.core.entries import RECORD
 from ledger.core.merkle import leaf_hash
 from ledger.store import keys, log
 from ledger.store.engine import Connection, run
+from ledger.store.errors import StoreBusy
 from ledger.store.statements import among
 
 CHUNK = 500
@@ -45,7 +46,8 @@ def erase_envelopes(
 ) -> list[Erased]:
     """Delete the envelopes of the records with these leaf hashes, in order; those of another source are unknown.
 
-    `left`: entries by number that are no longer in the database (`missing_entries`).
+    `left`: entries by number that are no longer in the database (`missing_entries`).  Raises StoreBusy when others have
+    left since.
     """
     found: list[Erased] = []
     with _overwriting(db):
@@ -92,13 +94,16 @@ def _deposits(
 ) -> dict[bytes, int]:
     """The numbers under which these leaves, records of the source, were accepted: in the log, or in the inbox."""
     numbers = keys.find_numbers(db, keys.LEAF, leaves)
-    entries = log.read_numbered(db, [number for several in numbers.values() for number in several])
+    wanted = [number for several in numbers.values() for number in several]
+    entries = dict(left) | log.read_numbered(db, wanted)
+    if log.index_of(db, [number for number in wanted if number not in entries]):
+        raise StoreBusy("entries left the database just now; ask again, and they are read where they are")
     head = bytes((1, RECORD)) + source.to_bytes(4, "big")
-    wanted = set(leaves)
+    asked = set(leaves)
     return {
         leaf: number
-        for number, raw in (dict(left) | entries).items()
-        if raw[:6] == head and (leaf := leaf_hash(raw)) in wanted
+        for number, raw in entries.items()
+        if raw[:6] == head and (leaf := leaf_hash(raw)) in asked
     }
 
 

@@ -113,6 +113,12 @@ def _read_buckets(db: Connection, columns: str, prefixes: Sequence[int]) -> Iter
         yield from rows.all()  # one call for all rows is half the cost of one each
 
 
+def read_bucket_range(db: Connection, low: int, high: int) -> list[bytes]:
+    """The buckets under the prefixes low … high−1 that hold anything, packed."""
+    rows = run(db, "SELECT data FROM label_buckets WHERE prefix >= ? AND prefix < ?", (low, high))
+    return [bytes(row[0]) for row in rows.all()]
+
+
 def write_buckets(db: Connection, buckets: Iterable[tuple[int, bytes, bytes]]) -> None:
     """Put buckets (prefix, packed rows, parts), fastest in order of prefix."""
     insert_rows(

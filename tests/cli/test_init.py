@@ -221,6 +221,9 @@ def test_settings_written_by_init_are_the_defaults(glassbook: Run, tmp_path: Pat
         ('origin = "x"\n[ledger]\nvectors = "lib/libcrypto_mb.so"', r"\[ledger\] vectors: must be"),
         ('origin = "x"\n[ledger]\nvectors = true', r"\[ledger\] vectors: must be"),
         ('origin = "x"\n[sequencer]\nbatch = 0', "batch: must be a whole number"),
+        ('origin = "x"\n[sequencer]\nkeep_days = -1', "keep_days: must be a whole number from 0 to 36500"),
+        ('origin = "x"\n[sequencer]\nkeep_days = "30"', "keep_days: must be a whole number"),
+        ('origin = "x"\n[sequencer]\nkeep_days = false', "keep_days: must be a whole number"),
         ('origin = "x"\nledger = 5', "ledger: must be a table"),
         ('origin = "x', "not TOML"),
     ],
@@ -228,6 +231,12 @@ def test_settings_written_by_init_are_the_defaults(glassbook: Run, tmp_path: Pat
 def test_settings_with_a_fault_name_the_member(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(SettingsRefused, match=said):
         parse_settings(text.encode(), tmp_path)
+
+
+@pytest.mark.parametrize(("line", "days"), [("", None), ("keep_days = 0", 0), ("keep_days = 30", 30)])
+def test_entries_leave_where_the_settings_do_not_say_so(tmp_path: Path, line: str, days: int | None) -> None:
+    settings = parse_settings(f'origin = "{ORIGIN}"\n[sequencer]\n{line}'.encode(), tmp_path)
+    assert settings.keep_days == days
 
 
 def test_a_command_in_a_folder_without_a_log_says_what_to_run(glassbook: Run, tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ def test_nothing_is_mended_with_entries_that_were_not_published(bucketed: Bucket
     before = bucketed.read("tile/entries/000")
     with small.store.write() as db:
         db.exec_driver_sql(
-            "UPDATE entries SET entry = (SELECT entry FROM entries WHERE idx = 8) WHERE idx = 7"
+            "UPDATE entries SET entry = (SELECT entry FROM entries WHERE number = 8) WHERE number = 7"
         )
     with pytest.raises(SigningRefused, match=r"damaged|altered"):
         bucketed.publisher().round()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,10 @@ class LiveLedger:
             lambda: self._policy_file.text,
             lambda: self.publisher.status,
         )
-        transport = httpx.ASGITransport(app=public_app(site))
-        app = create_app(self.settings, self.small.store, clock=clock, key=LEDGER_KEY, publisher=transport)
+        self.public = Server(public_app(site))
+        self._ends.append(self.public.close)
+        self.settings = replace(self.settings, public_url=self.public.url)
+        app = create_app(self.settings, self.small.store, clock=clock, key=LEDGER_KEY)
         self.server = Server(app)
         self._ends.append(self.server.close)
         self.client = httpx.Client(base_url=self.server.url, timeout=20)
