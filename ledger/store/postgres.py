@@ -3,7 +3,8 @@
 Nothing here outlives a transaction on the server, so that a pooler that deals out a connection for each transaction
 (pgbouncer) changes nothing: no prepared statements, no advisory locks, no settings but those of the transaction,
 which are sent with its BEGIN in one message.  They bound how long a process that was stopped, or whose network was
-cut, can be in everybody's way: the server ends its transaction.
+cut, can be in everybody's way: the server ends its transaction.  How long a silent server can hold up a process is
+bounded in silence.py.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ WRITE, PATIENT = "glassbook_write", "glassbook_patient"
 
 DRIVERS = ("postgresql", "postgres", "postgresql+psycopg")
 LEAST_VERSION = 13
-LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS, IDLE_TIMEOUT_MS = 5_000, 30_000, 5_000
+LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS, IDLE_TIMEOUT_MS = 5_000, 8_000, 5_000
+TRANSACTION_TIMEOUT_MS = 7_000
+"""Of a write as a whole.  The others do not end one whose process stopped in the middle of a statement it was sending:
+to the server that is neither idle nor at work, and its locks would keep off whoever takes over for as long as TCP."""
+
+TRANSACTION_TIMEOUT_FROM = (17,)
+ANSWER_S, PING_S, LOADING_S = 10.0, 3.0, 120.0
+"""How long a server may say nothing: to a statement; when it is asked whether it is there; while all of a log's end is
+read."""
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -31,6 +40,7 @@ _BOUNDED = (
     f"{_WRITE}; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS};"
     f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MS}"
 )
+_BOUNDED_AS_A_WHOLE = f"{_BOUNDED}; SET LOCAL transaction_timeout = {TRANSACTION_TIMEOUT_MS}"
 
 # A cut network is noticed within five seconds: while we wait for an answer by the keepalives (2 + 2 × 1 s), while
 # we send by the time that sent bytes may stay unconfirmed.
@@ -58,6 +68,7 @@ _PASSING = {
     "57P03": "the database server is starting",
     "57P05": "the database server ended the idle connection",
     "25P03": "the database server ended a transaction that stood still",
+    "25P04": "the database server ended a transaction that took too long",
     "25006": "the database server takes no writes: it is a standby",
 }
 _PASSING_CLASSES = {
@@ -72,6 +83,17 @@ class Dialect(PGDialect_psycopg):
     """SQLAlchemy's own, for every server that speaks PostgreSQL."""
 
     supports_statement_cache = True
+
+    def connect(self, *words: Any, **named: Any) -> Any:
+        """A connection that does not wait for ever."""
+        from ledger.store import silence
+
+        return silence.Connection.connect(*words, **named)
+
+    def do_ping(self, dbapi_connection: Any) -> bool:
+        """Whether a connection that was not in use is of use still."""
+        dbapi_connection.patience = PING_S
+        return bool(super().do_ping(dbapi_connection))  # type: ignore[no-untyped-call]
 
     def _get_server_version_info(self, connection: Connection) -> tuple[int, ...]:
         """The version of PostgreSQL that the server is, or is as good as."""
@@ -110,12 +132,23 @@ def make_engine(url: URL) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(db: Connection) -> None:
         options = db.get_execution_options()
-        if not options.get(WRITE):
+        writes, patient = options.get(WRITE), options.get(PATIENT)
+        _be_patient(db, ANSWER_S if not patient else None if writes else LOADING_S)
+        if not writes:
             db.exec_driver_sql(_READ)
+        elif patient:
+            db.exec_driver_sql(_WRITE)
+        elif (db.dialect.server_version_info or ()) >= TRANSACTION_TIMEOUT_FROM:
+            db.exec_driver_sql(_BOUNDED_AS_A_WHOLE)
         else:
-            db.exec_driver_sql(_WRITE if options.get(PATIENT) else _BOUNDED)
+            db.exec_driver_sql(_BOUNDED)
 
     return engine
+
+
+def _be_patient(db: Connection, seconds: float | None) -> None:
+    connection: Any = db.connection.dbapi_connection
+    connection.patience = seconds
 
 
 def check_durable(db: Connection) -> None:
