@@ -47,7 +47,7 @@ types: $(INTEROP)
 	MYPYPATH=tests $(BIN)/mypy tests/*.py
 	@for folder in tests/*/; do \
 	    ls $$folder*.py >/dev/null 2>&1 || continue; \
-	    echo "$(BIN)/mypy $$folder"; MYPYPATH=tests:tests/vectors:tests/department:$$folder $(BIN)/mypy $$folder || exit 1; done
+	    echo "$(BIN)/mypy $$folder"; MYPYPATH=tests:tests/vectors:tests/department:tests/publisher:$$folder $(BIN)/mypy $$folder || exit 1; done
 
 imports: $(READY)
 	$(BIN)/lint-imports
