@@ -1,5 +1,6 @@
 # make setup   .venv with everything locked in uv.lock        make demo [DIR=path] [DETACH=1]
 # make test    every check and the whole suite                make demo-stop DIR=path
+# make campaign [MINUTES=30] [SEED=7] [SCENARIO=name]          many processes, broken in every way
 #
 # Needs Python 3.11 or newer with venv, and make. PYTHON names another Python.
 
@@ -8,16 +9,20 @@ DIR ?=
 DETACH ?=
 # Arguments for pytest alone, e.g. make pytest ARGS=tests/vectors
 ARGS ?=
+# Of make campaign: how long, which run to do again, and only this scenario of tests/cluster/scenarios.py
+MINUTES ?= 30
+SEED ?=
+SCENARIO ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
 INTEROP := .venv/.interop
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop test lint types imports pytest packages clean
+.PHONY: help setup demo demo-stop test lint types imports pytest campaign packages clean
 
 help:
-	@sed -n 's/^# \{0,1\}//;1,3p' Makefile
+	@sed -n 's/^# \{0,1\}//;1,4p' Makefile
 
 setup: $(READY)
 
@@ -47,13 +52,17 @@ types: $(INTEROP)
 	MYPYPATH=tests $(BIN)/mypy tests/*.py
 	@for folder in tests/*/; do \
 	    ls $$folder*.py >/dev/null 2>&1 || continue; \
-	    echo "$(BIN)/mypy $$folder"; MYPYPATH=tests:tests/vectors:tests/department:$$folder $(BIN)/mypy $$folder || exit 1; done
+	    echo "$(BIN)/mypy $$folder"; MYPYPATH=tests:tests/vectors:tests/department:tests/publisher:$$folder $(BIN)/mypy $$folder || exit 1; done
 
 imports: $(READY)
 	$(BIN)/lint-imports
 
 pytest: packages $(INTEROP)
 	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+
+campaign: $(READY)
+	@PYTHONPATH=tests:tests/cluster:tests/publisher $(BIN)/python tests/cluster/campaign.py --minutes $(MINUTES) \
+	    $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario "$(SCENARIO)")
 
 # What the tests need and PyPI does not have.
 packages:

@@ -25,14 +25,16 @@ PRUNED_AT_ONCE = 1000 * 256
 """Entries beside whose tiles partial ones are looked for after one checkpoint: a few listings of a bucket."""
 
 
-def write_tiles(store: Store, files: PublicFiles, edge: Edge, size: int) -> Edge:
+def write_tiles(
+    store: Store, files: PublicFiles, edge: Edge, size: int, moved: Callable[[], None] = lambda: None
+) -> Edge:
     """Write every tile of the tree of `size` that `edge` has not, partial ones last, and see that its last leaf is its
-    index root. All of it can be read by everybody when this returns.
+    index root. All of it can be read by everybody when this returns; `moved` is called after each part.
 
     Raises SigningRefused, OSError, StoreBusy.
     """
     try:
-        return _grow(store, files, edge, size, files.write)
+        return _grow(store, files, edge, size, files.write, moved)
     except ContentDiffers as error:
         raise SigningRefused(
             f"{error}: is there with another content than the database gives it, and files of a log never change."
@@ -41,20 +43,29 @@ def write_tiles(store: Store, files: PublicFiles, edge: Edge, size: int) -> Edge
         ) from None
 
 
-def mend_tiles(store: Store, files: PublicFiles, size: int, root: bytes) -> Edge:
+def mend_tiles(
+    store: Store, files: PublicFiles, size: int, root: bytes, moved: Callable[[], None] = lambda: None
+) -> Edge:
     """Write all of a published tree anew, replacing what is damaged, once the entries are seen to have its root.
 
     Raises SigningRefused, OSError, StoreBusy.
     """
-    if _grow(store, files, Edge(), size, lambda _: None).root() != root:
+    if _grow(store, files, Edge(), size, lambda _: None, moved).root() != root:
         raise SigningRefused(
             f"public files are damaged, and the first {size} entries in the database are not those that were"
             " published, so nothing can be mended with them. Bring the right database back"
         )
-    return _grow(store, files, Edge(), size, files.mend)
+    return _grow(store, files, Edge(), size, files.mend, moved)
 
 
-def _grow(store: Store, files: PublicFiles, edge: Edge, size: int, put: Callable[[list[File]], None]) -> Edge:
+def _grow(
+    store: Store,
+    files: PublicFiles,
+    edge: Edge,
+    size: int,
+    put: Callable[[list[File]], None],
+    moved: Callable[[], None],
+) -> Edge:
     while edge.size < size:
         stop = min(size, edge.size + CHUNK)
         entries = read_entries(store, files, edge.size, stop)
@@ -66,6 +77,7 @@ def _grow(store: Store, files: PublicFiles, edge: Edge, size: int, put: Callable
         if stop == size:
             grown += edge.partials()
         put(grown)
+        moved()
     return edge
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -23,15 +24,57 @@ RETRY_SECONDS = 1.0
 SAY_AGAIN_SECONDS = 60
 """How often a fault that lasts is repeated in the log."""
 
+LEAST_PATIENCE_SECONDS, MOST_PATIENCE_SECONDS = 3.0, 96.0
+HANDED_ON_SECONDS = 4.0
+"""For how long whoever has handed on stands by: others look once a second."""
+
+
+class Patience:
+    """How long a leader may get nothing done of what is due, before it lets another publisher try.
+
+    Its own way to the bucket or to a witness may be cut, and that of the other whole.  When nobody does better it is
+    its turn again, and it waits twice as long: where the bucket itself is away, or all are slow, the lead must not go
+    to and fro.
+    """
+
+    def __init__(self, publisher: Publisher, clock: Callable[[], float] = time.monotonic) -> None:
+        self._publisher, self._clock = publisher, clock
+        self._seconds = LEAST_PATIENCE_SECONDS
+        self._moved_at = 0.0
+        self._longest = 0.0  # that nothing was got done, since something was
+
+    def lasts(self) -> bool:
+        """Asked by the thread that renews the lease, every two seconds."""
+        moved_at = self._publisher.moved_at
+        late = self._clock() - moved_at
+        if late > self._seconds:
+            self._seconds = min(2 * self._seconds, MOST_PATIENCE_SECONDS)
+            log.warning(
+                "nothing gets done; another publisher may try",
+                for_s=round(late),
+                why=list(self._publisher.status.reasons),
+            )
+            return False
+        if moved_at != self._moved_at:
+            if self._longest < self._seconds / 4:
+                self._seconds = max(LEAST_PATIENCE_SECONDS, self._seconds * 0.75)
+            self._moved_at, self._longest = moved_at, late
+        self._longest = max(self._longest, late)
+        return True
+
 
 def publish_until(publisher: Publisher, store: Store, stop: threading.Event) -> None:
     """Publish for as long as `stop` is not set; stands by while another process does. Never raises."""
+    patience = Patience(publisher)
     while not stop.is_set():
+        pause = RETRY_SECONDS
         try:
             with store.lead("publisher") as leadership:
                 if leadership is not None:
                     publisher.lead(leadership)
+                    leadership.is_of_use = patience.lasts
                     _publish_leading(publisher, leadership, stop)
+                    pause = HANDED_ON_SECONDS
                 else:
                     publisher.observe()
                     publisher.say(Status(STANDING_BY, ("another publisher of this log is running",)))
@@ -41,7 +84,7 @@ def publish_until(publisher: Publisher, store: Store, stop: threading.Event) -> 
             publisher.say(Status("failing", (str(error),)))
         except OSError as error:
             publisher.say(_failing(publisher, error))
-        stop.wait(RETRY_SECONDS)
+        stop.wait(pause)
 
 
 def _publish_leading(publisher: Publisher, leadership: Leadership, stop: threading.Event) -> None:

@@ -108,11 +108,13 @@ class Publisher:
         self._version: str | None = None  # of the published checkpoint as it was last seen or written
         self._current: Opened | None = None  # the published checkpoint, if the present policy accepts it
         self._renewed = 0  # when its cosignatures were collected, Unix seconds
+        self.moved_at = time.monotonic()  # when something was got done, or nothing was left to do
 
     def lead(self, leadership: Leadership) -> None:
         """From here on each write is one of this leader, and what was known before is learned anew."""
         self._leadership = self._writer = leadership
         self._edge = None
+        self._moved()
 
     def round(self) -> bool:
         """Do what is due; True when a checkpoint was published.
@@ -133,12 +135,14 @@ class Publisher:
                     f"the database went back from {edge.size} to {size} entries while we ran"
                 )
             if not self._due(size):
-                return self._complete(policy)
+                completed = self._complete(policy)
+                self._moved()
+                return completed
             # Without a quorum, nothing is gained by signing more until a missing witness is asked again,
             # unless the policy is another one now.
             if self.status.state == WAITING and not anew and self._witnesses.all_resting():
                 return False
-            edge = self._edge = write_tiles(self._store, self._files, edge, size)
+            edge = self._edge = write_tiles(self._store, self._files, edge, size, self._moved)
             return self._publish(policy, self._sign(edge))
         except BaseException:
             self._edge = None
@@ -155,6 +159,9 @@ class Publisher:
     @property
     def _published_size(self) -> int:
         return self._shown.checkpoint.size if self._shown else 0
+
+    def _moved(self) -> None:
+        self.moved_at = time.monotonic()
 
     def _now(self) -> int:
         return int(self._clock())
@@ -196,7 +203,7 @@ class Publisher:
         edge = found.edge
         if not found.whole and found.published is not None:
             published = found.published.checkpoint
-            edge = mend_tiles(self._store, self._files, published.size, published.root)
+            edge = mend_tiles(self._store, self._files, published.size, published.root, self._moved)
         self._version = found.stored.version if found.stored else None
         if found.stored is not None and found.published is not None:
             self._show(found.stored.note)
@@ -285,6 +292,7 @@ class Publisher:
         self._replace(note, opened)
         self._pruning.published(signed.checkpoint.size)
         self.say(Status(PUBLISHING, self._absent()))
+        self._moved()
         return True
 
     def _complete(self, policy: Policy) -> bool:

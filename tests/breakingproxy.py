@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["refused", "lost", "cut", "hangs", "slow"] | None
+Fault = Literal["refused", "lost", "cut", "hangs", "slow", "late"] | None
 """refused: 503. lost: the server does it, and its answer is not passed on. cut: closed at once. hangs: no answer until
-the proxy is closed or `release` is set. slow: SLOW_SECONDS late."""
+the proxy is closed or `release` is set. slow: `slow_s` late. late: passed on when `release` is set."""
 
 SLOW_SECONDS = 0.2
 
@@ -26,6 +26,7 @@ class BreakingProxy:
         self.fault: Callable[[str, str], Fault] = lambda _method, _path: None
         self.asked: list[tuple[str, str]] = []
         self.release = threading.Event()
+        self.slow_s = SLOW_SECONDS
         proxy, address = self, urlsplit(target).netloc
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,8 +44,8 @@ class BreakingProxy:
                 if fault == "refused":
                     self.answer(503, [], b"")
                     return
-                if fault == "slow":
-                    proxy.release.wait(SLOW_SECONDS)
+                if fault in ("slow", "late"):
+                    proxy.release.wait(proxy.slow_s if fault == "slow" else None)
                 status, headers, content = self.forward(body)
                 if fault == "lost":
                     self.close_connection = True

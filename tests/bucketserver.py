@@ -106,7 +106,7 @@ class _Server:
     def _takes_objects(self) -> bool:
         try:
             httpx.get(self.endpoint, trust_env=False, timeout=5)
-            obstore.put(self._client("ready"), "ready", b"")
+            obstore.put(self.client("ready"), "ready", b"")
         except (httpx.TransportError, BaseError, FileNotFoundError):
             return False
         return True
@@ -176,7 +176,8 @@ class _Server:
     def _make(self, name: str) -> None:
         raise NotImplementedError
 
-    def _client(self, bucket: str) -> S3Store:
+    def client(self, bucket: str) -> S3Store:
+        """A client of obstore's own for this bucket."""
         return S3Store(
             bucket,
             config={
@@ -224,7 +225,7 @@ class BucketServer(_Server):
 
     def _make(self, name: str) -> None:
         # It makes a bucket for whoever may do everything and puts into one that is not there.
-        client = self._client(name)
+        client = self.client(name)
         obstore.put(client, "made", b"")
         obstore.delete(client, "made")
 

@@ -110,7 +110,7 @@ class Sequencer:
 
     def load(self) -> None:
         """Read the log's end from the store.  Raises StoreUnusable when it does not fit its own hashes."""
-        with self._store.read() as db:
+        with self._store.read(patient=True) as db:
             state = log.read_state(db)
             try:
                 edge = {t.level: log.read_tile(db, t.level, t.n, t.width) for t in edge_tiles(state.size)}

@@ -20,6 +20,10 @@ WAITERS = 200
 
 WAITING_LABELS = 50_000
 
+LAG_S, AGAIN_S = 3.0, 0.25
+"""How long and how often a publisher is asked that has not seen yet what another one published: one that stands by
+looks once a second."""
+
 
 class PublishedSize:
     """The size of the published checkpoint, asked for only while somebody waits for it to grow."""
@@ -131,13 +135,21 @@ async def wait_published(
         indices = await asyncio.to_thread(receipts.indices, labels)
         if len(indices) == len(labels) and max(indices.values()) < seen:
             break
-    published = [(label, index) for label, index in indices.items() if index < seen]
-    try:
-        entries = await receipts.entries([index for _, index in published])
-        made = await receipts.receipts([(index, entries[index]) for _, index in published])
-    except RequestRefused:  # the publisher does not answer: what is known is said all the same
-        return Waited(indices)
-    found = {
-        label: receipt for (label, _), receipt in zip(published, made, strict=True) if receipt is not None
-    }
-    return Waited(indices, found)
+    published = {label: index for label, index in indices.items() if index < seen}
+    found: dict[bytes, object] = {}
+    patience = min(deadline, time.monotonic() + LAG_S)
+    while True:
+        lacking = {label: index for label, index in published.items() if label not in found}
+        # When the publisher does not answer, what is known is said all the same.
+        with contextlib.suppress(RequestRefused):
+            found |= await _receipts(receipts, lacking)
+        if len(found) == len(published) or time.monotonic() >= patience:
+            return Waited(indices, found)
+        await asyncio.sleep(AGAIN_S)
+
+
+async def _receipts(receipts: Receipts, published: Mapping[bytes, int]) -> dict[bytes, object]:
+    """The receipts of entries at these indices, by label; those that cannot be made just now are left out."""
+    entries = await receipts.entries(list(published.values()))
+    made = await receipts.receipts([(index, entries[index]) for index in published.values()])
+    return {label: receipt for label, receipt in zip(published, made, strict=True) if receipt is not None}

@@ -112,10 +112,15 @@ class Store:
             )
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A transaction that sees one state of the database throughout.  Raises StoreBusy."""
-        with self._busy(), self.engine.connect() as db, db.begin():
-            yield db
+    def read(self, *, patient: bool = False) -> Iterator[Connection]:
+        """A transaction that sees one state of the database throughout.  Raises StoreBusy.
+
+        `patient`: a statement may take minutes to its first row.
+        """
+        with self._busy(), self.engine.connect() as db:
+            db.execution_options(**{postgres.PATIENT: patient})
+            with db.begin():
+                yield db
 
     @contextlib.contextmanager
     def write(self, *, patient: bool = False) -> Iterator[Connection]:

@@ -41,6 +41,9 @@ class Leadership:
     def __init__(self, writer: Writer, role: str, holder: str = "", term: int | None = None) -> None:
         self._writer, self._role, self._holder, self._term = writer, role, holder, term
         self._gone = threading.Event()
+        self.is_of_use: Callable[[], bool] = lambda: True
+        """Asked before each renewal, also while this process is held up.  Once it is not, the lease is given up for
+        another process that may do better; what nobody takes over meanwhile may still be written."""
 
     @property
     def lost(self) -> bool:
@@ -80,6 +83,11 @@ class Leadership:
         if not held:
             self._gone.set()
         return held
+
+    def give_up(self) -> None:
+        """Let another process lead, for this one gets nothing done."""
+        self.end()
+        self._gone.set()
 
     def end(self) -> None:
         """Give it up, so that the next need not wait; nothing can be done when the database does not answer."""
@@ -128,6 +136,9 @@ def _renew_until(leadership: Leadership, ended: threading.Event) -> None:
     while not ended.wait(pause):
         begun = time.monotonic()
         try:
+            if not leadership.is_of_use():
+                leadership.give_up()
+                return
             if not leadership.renew():
                 return
             pause = max(0.0, leases.RENEW_S - (time.monotonic() - begun))

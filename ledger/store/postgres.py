@@ -3,13 +3,13 @@
 Nothing here outlives a transaction on the server, so that a pooler that deals out a connection for each transaction
 (pgbouncer) changes nothing: no prepared statements, no advisory locks, no settings but those of the transaction,
 which are sent with its BEGIN in one message.  They bound how long a process that was stopped, or whose network was
-cut, can be in everybody's way: the server ends its transaction.
+cut, can be in everybody's way: the server ends its transaction.  How long a silent server can hold up a process is
+bounded in silence.py.
 """
 
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import Any
 
 import sqlalchemy
@@ -25,11 +25,15 @@ WRITE, PATIENT = "glassbook_write", "glassbook_patient"
 
 DRIVERS = ("postgresql", "postgres", "postgresql+psycopg")
 LEAST_VERSION = 13
-LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS, IDLE_TIMEOUT_MS = 5_000, 10_000, 5_000
+LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS, IDLE_TIMEOUT_MS = 5_000, 8_000, 5_000
+TRANSACTION_TIMEOUT_MS = 7_000
+"""Of a write as a whole.  The others do not end one whose process stopped in the middle of a statement it was sending:
+to the server that is neither idle nor at work, and its locks would keep off whoever takes over for as long as TCP."""
 
-# How long an answer is waited for here, in seconds, where the server's own bounds do not arrive: it stands still, or a
-# proxy on the way does, and TCP sees nothing wrong. A start reads long; a migration takes what it takes.
-IDLE_WAIT_S, WRITE_WAIT_S, READ_WAIT_S = 5.0, 12.0, 120.0
+TRANSACTION_TIMEOUT_FROM = (17,)
+ANSWER_S, PING_S, LOADING_S = 10.0, 3.0, 120.0
+"""How long a server may say nothing: to a statement; when it is asked whether it is there; while all of a log's end is
+read."""
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -37,6 +41,7 @@ _BOUNDED = (
     f"{_WRITE}; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS};"
     f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MS}"
 )
+_BOUNDED_AS_A_WHOLE = f"{_BOUNDED}; SET LOCAL transaction_timeout = {TRANSACTION_TIMEOUT_MS}"
 
 # A cut network is noticed within five seconds: while we wait for an answer by the keepalives (2 + 2 × 1 s), while
 # we send by the time that sent bytes may stay unconfirmed.
@@ -64,6 +69,7 @@ _PASSING = {
     "57P03": "the database server is starting",
     "57P05": "the database server ended the idle connection",
     "25P03": "the database server ended a transaction that stood still",
+    "25P04": "the database server ended a transaction that took too long",
     "25006": "the database server takes no writes: it is a standby",
 }
 _PASSING_CLASSES = {
@@ -80,31 +86,19 @@ class Dialect(PGDialect_psycopg):
     supports_statement_cache = True
 
     def connect(self, *words: Any, **named: Any) -> Any:
-        """A connection that waits for an answer only so long."""
-        return waiting_connection().connect(*words, **named)
+        """A connection that does not wait for ever."""
+        from ledger.store import silence
+
+        return silence.Connection.connect(*words, **named)
+
+    def do_ping(self, dbapi_connection: Any) -> bool:
+        """Whether a connection that was not in use is of use still."""
+        dbapi_connection.patience = PING_S
+        return bool(super().do_ping(dbapi_connection))  # type: ignore[no-untyped-call]
 
     def _get_server_version_info(self, connection: Connection) -> tuple[int, ...]:
         """The version of PostgreSQL that the server is, or is as good as."""
         return version_of(str(connection.exec_driver_sql("SELECT version()").scalar()))
-
-
-@cache
-def waiting_connection() -> type[Any]:
-    """psycopg's connection, bounded by `wait_s` (seconds, None for ever); made late, for psycopg is an extra."""
-    import psycopg
-    from psycopg.errors import _WaitTimeout
-
-    class Waiting(psycopg.Connection[Any]):
-        wait_s: float | None = IDLE_WAIT_S
-
-        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-            try:
-                return super().wait(gen, interval, self.wait_s if timeout is None else timeout)
-            except _WaitTimeout:
-                self.close()  # an answer that comes later would be taken for that of the next statement
-                raise psycopg.OperationalError(f"no answer within {self.wait_s} s") from None
-
-    return Waiting
 
 
 registry.register("postgresql.glassbook", __name__, "Dialect")
@@ -140,20 +134,23 @@ def make_engine(url: URL) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(db: Connection) -> None:
         options = db.get_execution_options()
-        waiting: Any = db.connection.dbapi_connection
-        patient = options.get(PATIENT)
-        waiting.wait_s = None if patient else WRITE_WAIT_S if options.get(WRITE) else READ_WAIT_S
-        if not options.get(WRITE):
+        writes, patient = options.get(WRITE), options.get(PATIENT)
+        _be_patient(db, ANSWER_S if not patient else None if writes else LOADING_S)
+        if not writes:
             db.exec_driver_sql(_READ)
+        elif patient:
+            db.exec_driver_sql(_WRITE)
+        elif (db.dialect.server_version_info or ()) >= TRANSACTION_TIMEOUT_FROM:
+            db.exec_driver_sql(_BOUNDED_AS_A_WHOLE)
         else:
-            db.exec_driver_sql(_WRITE if patient else _BOUNDED)
-
-    @event.listens_for(engine, "checkin")
-    def rest(connection: Any, _record: object) -> None:
-        if connection is not None:
-            connection.wait_s = IDLE_WAIT_S
+            db.exec_driver_sql(_BOUNDED)
 
     return engine
+
+
+def _be_patient(db: Connection, seconds: float | None) -> None:
+    connection: Any = db.connection.dbapi_connection
+    connection.patience = seconds
 
 
 def check_durable(db: Connection) -> None:

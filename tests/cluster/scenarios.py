@@ -1,0 +1,350 @@
+"""What may happen to a log of many processes.  Each is done while records are handed in, and leaves it to `heal`.
+
+A scenario gets a `Story`; what it returns is how long somebody else took to take over, where somebody had to.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+from breakingproxy import Fault
+from cluster import Cluster, Node, wait_for
+from cutwire import Mode, Wire
+from watching import Watcher
+
+from ledger.store import StoreBusy
+from ledger.store.log import read_size
+from ledger.store.publication import Publication, read_publication
+
+TAKEN_OVER_S = 10.0
+"""From the fault until the next batch is sequenced, or the next checkpoint published, by another process."""
+
+STOPPED_S = 9.0
+"""Longer than a lease."""
+
+ANSWERED_S = 30.0
+"""A ledger whose database is silent answers within this time."""
+
+
+@dataclass
+class Story:
+    """What is running, and what was measured."""
+
+    cluster: Cluster
+    watcher: Watcher
+    chance: random.Random
+    taken_over: dict[str, float] = field(default_factory=dict)
+
+    def takes_over(
+        self, role: str, break_it: Callable[[Node], object], within_s: float = TAKEN_OVER_S
+    ) -> Node:
+        """Break the leader of a role; returns it once another one has done its next work, in time."""
+        leader, before = self.cluster.leader(role), self.cluster.lease(role)
+        assert before is not None
+        self.wait_for_work(role)
+        begun = time.monotonic()
+        break_it(leader)
+
+        def is_taken() -> bool:
+            lease = self.cluster.lease(role)
+            return lease is not None and lease.term > before.term
+
+        wait_for(f"another {role} leads", is_taken, 60)
+        self.wait_for_work(role)
+        self.taken_over[role] = took = time.monotonic() - begun
+        assert took <= within_s, f"the {role} was taken over from after {took:.1f} s"
+        return leader
+
+    def wait_for_work(self, role: str, seconds: float = 60) -> None:
+        """Wait until the log grows, or what is published of it."""
+        size: list[int] = []
+
+        def grows() -> bool:
+            try:
+                now = self.watcher.size if role == "publisher" else self.size()
+            except StoreBusy:
+                return False
+            size.append(now)
+            return now > size[0]
+
+        wait_for(f"a {role} works", grows, seconds)
+
+    def size(self) -> int:
+        with self.cluster.store.read() as db:
+            return read_size(db)
+
+    def publication(self) -> Publication:
+        with self.cluster.store.read() as db:
+            return read_publication(db)
+
+    def stands_by(self, role: str, former: Node, said: int) -> None:
+        """The former leader finds out by itself that it is none, and changes nothing."""
+        before = self.cluster.lease(role)
+        wait_for(f"{former.name} stands by", lambda: "standing by" in former.said(said).replace("_", " "), 60)
+        lease = self.cluster.lease(role)
+        assert before is not None and lease is not None
+        assert (lease.term, lease.holder) == (before.term, before.holder), (
+            f"{former.name} has taken the lease back"
+        )
+
+
+Scenario = Callable[[Story], None]
+
+
+# -- processes ---------------------------------------------------------------------------------------------
+
+
+def killed(role: str) -> Scenario:
+    def scenario(story: Story) -> None:
+        story.takes_over(role, Node.kill)
+
+    return scenario
+
+
+def stopped(role: str) -> Scenario:
+    """SIGSTOP for longer than the lease, and SIGCONT."""
+
+    def scenario(story: Story) -> None:
+        begun = time.monotonic()
+        former = story.takes_over(role, Node.stop)
+        time.sleep(max(0.0, begun + STOPPED_S - time.monotonic()))
+        said = former.has_said
+        former.go_on()
+        story.stands_by(role, former, said)
+        story.wait_for_work(role)
+
+    return scenario
+
+
+def publisher_stopped_after_signing(story: Story) -> None:
+    """Its witness does not answer it: what it has signed is not published when it is stopped."""
+
+    def stop(leader: Node) -> None:
+        leader.witness.set("hangs")
+
+        def has_signed() -> bool:
+            row = story.publication()
+            return row.signed_size > row.published_size
+
+        wait_for("something is signed", has_signed)
+        leader.stop()
+
+    former = story.takes_over("publisher", stop)
+    said = former.has_said
+    former.witness.set("passes")
+    former.go_on()
+    story.stands_by("publisher", former, said)
+    story.wait_for_work("publisher")
+
+
+def publisher_stopped_while_it_publishes(story: Story) -> None:
+    """Its put of `checkpoint` is on its way when it is stopped, and arrives when others have published more."""
+
+    def stop(leader: Node) -> None:
+        leader.faults.release.clear()
+        asked = len(leader.faults.asked)
+        leader.faults.fault = lambda method, path: (
+            "late" if method == "PUT" and path.endswith("/checkpoint") else None
+        )
+        wait_for("it publishes", lambda: any(
+            method == "PUT" and path.endswith("/checkpoint") for method, path in leader.faults.asked[asked:]
+        ))  # fmt: skip
+        leader.stop()
+
+    former = story.takes_over("publisher", stop)
+    said = former.has_said
+    former.faults.release.set()
+    former.faults.fault = lambda _method, _path: None
+    time.sleep(1)  # the put is there now, and refused
+    former.go_on()
+    story.stands_by("publisher", former, said)
+    story.wait_for_work("publisher")
+
+
+def ledger_killed(story: Story) -> None:
+    ledger = story.chance.choice(story.cluster.ledgers)
+    for _ in range(3):
+        time.sleep(story.chance.uniform(0.1, 1))
+        ledger.kill()
+        ledger.start()
+        wait_for(f"{ledger.name} is up", lambda: is_ready(ledger))
+
+
+def ledger_stopped(story: Story) -> None:
+    ledger = story.chance.choice(story.cluster.ledgers)
+    time.sleep(story.chance.uniform(0, 0.3))
+    ledger.stop()
+    story.wait_for_work("sequencer")
+    time.sleep(STOPPED_S)
+    ledger.go_on()
+    wait_for(f"{ledger.name} is ready again", lambda: is_ready(ledger))
+
+
+def publishers_begin_at_once(story: Story) -> None:
+    for _ in range(2):
+        for publisher in story.cluster.publishers:
+            publisher.kill()
+        for publisher in story.cluster.publishers:
+            publisher.start()
+        story.wait_for_work("publisher", 90)
+
+
+# -- the network -------------------------------------------------------------------------------------------
+
+
+def cut_from_database(role: str, mode: Mode) -> Scenario:
+    def scenario(story: Story) -> None:
+        former = story.takes_over(role, lambda leader: leader.database.set(mode))
+        time.sleep(story.chance.uniform(0, 3))
+        said = former.has_said
+        former.database.set("passes")
+        story.stands_by(role, former, said)
+        story.wait_for_work(role)
+
+    return scenario
+
+
+def publisher_cut(wire_of: Callable[[Node], Wire], mode: Mode) -> Scenario:
+    """Only the leader is cut off from bucket or witness; the other publisher is not."""
+
+    def scenario(story: Story) -> None:
+        former = story.takes_over("publisher", lambda leader: wire_of(leader).set(mode))
+        time.sleep(story.chance.uniform(0, 3))
+        wire_of(former).set("passes")
+        story.wait_for_work("publisher")
+
+    return scenario
+
+
+def ledger_cut_from_database(mode: Mode) -> Scenario:
+    """It answers 503 in bounded time, as long as it must, and goes on by itself."""
+
+    def scenario(story: Story) -> None:
+        ledger = story.chance.choice(story.cluster.ledgers)
+        ledger.database.set(mode)
+        begun = time.monotonic()
+        answer = httpx.get(f"{ledger.url}/readyz", trust_env=False, timeout=ANSWERED_S)
+        assert answer.status_code == 503 and answer.headers["retry-after"]
+        assert httpx.get(f"{ledger.url}/healthz", trust_env=False, timeout=5).status_code == 200
+        time.sleep(max(0.0, begun + 8 - time.monotonic()))
+        story.wait_for_work("publisher")  # the other ledger's records
+        ledger.database.set("passes")
+        wait_for(f"{ledger.name} is ready again", lambda: is_ready(ledger), 40)
+
+    return scenario
+
+
+def everything_is_slow(story: Story) -> None:
+    for node in story.cluster.nodes.values():
+        for wire in (node.database, node.bucket, node.witness):
+            wire.set("slow")
+    time.sleep(10)
+
+
+# -- database and bucket ---------------------------------------------------------------------------------------
+
+
+def database_restarted(story: Story) -> None:
+    story.cluster.postgres.restart()
+    story.wait_for_work("sequencer")
+    story.wait_for_work("publisher")
+
+
+def database_killed(story: Story) -> None:
+    story.cluster.postgres.kill()
+    time.sleep(story.chance.uniform(0, 2))
+    story.cluster.postgres.start()
+    story.wait_for_work("sequencer")
+    story.wait_for_work("publisher")
+
+
+def bucket_faulty(fault: Fault) -> Scenario:
+    """For all; entries go on being accepted and sequenced."""
+
+    def scenario(story: Story) -> None:
+        for node in story.cluster.nodes.values():
+            node.faults.release.clear()
+            node.faults.slow_s = 2.0
+            node.faults.fault = lambda _method, _path: fault
+        time.sleep(5)
+        story.wait_for_work("sequencer")
+        time.sleep(5)
+        for node in story.cluster.nodes.values():
+            node.faults.fault = lambda _method, _path: None
+            node.faults.release.set()
+        story.wait_for_work("publisher")
+
+    return scenario
+
+
+def bucket_killed(story: Story) -> None:
+    story.cluster.server.kill()
+    story.wait_for_work("sequencer")
+    time.sleep(3)
+    story.cluster.server.restart()
+    story.wait_for_work("publisher", 90)
+
+
+def everything_at_once(story: Story) -> None:
+    """One fault a second or so at any process, wire or server, several at a time."""
+    cluster, chance = story.cluster, story.chance
+    end = time.monotonic() + 25
+    while time.monotonic() < end:
+        node = chance.choice(list(cluster.nodes.values()))
+        wire = chance.choice([node.database, node.database, node.bucket, node.witness])
+        mode: Mode = chance.choice(["hangs", "refuses", "slow", "hangs inside"])
+        faults: list[Callable[[], None]] = [
+            node.kill,
+            node.stop,
+            lambda wire=wire, mode=mode: wire.set(mode),  # type: ignore[misc]
+            lambda wire=wire, mode=mode: wire.set(mode),  # type: ignore[misc]
+            lambda: None if chance.random() < 0.7 else cluster.postgres.restart(),
+            cluster.heal,
+        ]
+        chance.choice(faults)()
+        time.sleep(chance.uniform(0.2, 2))
+
+
+def is_ready(ledger: Node) -> bool:
+    try:
+        return httpx.get(f"{ledger.url}/readyz", trust_env=False, timeout=20).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "sequencer killed": killed("sequencer"),
+    "publisher killed": killed("publisher"),
+    "ledger killed": ledger_killed,
+    "sequencer stopped and continued": stopped("sequencer"),
+    "publisher stopped and continued": stopped("publisher"),
+    "publisher stopped after signing": publisher_stopped_after_signing,
+    "publisher stopped while it publishes": publisher_stopped_while_it_publishes,
+    "ledger stopped and continued": ledger_stopped,
+    "both publishers begin at once": publishers_begin_at_once,
+    "database restarted": database_restarted,
+    "database killed": database_killed,
+    "sequencer and database: silence": cut_from_database("sequencer", "hangs"),
+    "sequencer and database: silence in the middle of a message": cut_from_database(
+        "sequencer", "hangs inside"
+    ),
+    "sequencer and database: refused": cut_from_database("sequencer", "refuses"),
+    "publisher and database: silence": cut_from_database("publisher", "hangs"),
+    "publisher and database: refused": cut_from_database("publisher", "refuses"),
+    "publisher and bucket: silence": publisher_cut(lambda node: node.bucket, "hangs"),
+    "publisher and bucket: refused": publisher_cut(lambda node: node.bucket, "refuses"),
+    "publisher and witness: silence": publisher_cut(lambda node: node.witness, "hangs"),
+    "publisher and witness: refused": publisher_cut(lambda node: node.witness, "refuses"),
+    "ledger and database: silence": ledger_cut_from_database("hangs"),
+    "ledger and database: refused": ledger_cut_from_database("refuses"),
+    "bucket refuses": bucket_faulty("refused"),
+    "bucket slow": bucket_faulty("slow"),
+    "bucket silent": bucket_faulty("hangs"),
+    "bucket killed": bucket_killed,
+    "everything slow": everything_is_slow,
+    "everything at once": everything_at_once,
+}
