@@ -126,12 +126,17 @@ def test_a_read_sees_two_states(store: Store) -> None:
             run(db, "UPDATE state SET size = 6 WHERE id = 1")
 
 
+def shorten(monkeypatch: pytest.MonkeyPatch, bound: str, shorter: str) -> None:
+    for name in ("_BOUNDED", "_BOUNDED_AS_A_WHOLE"):
+        before = getattr(postgres, name)
+        assert bound in before
+        monkeypatch.setattr(postgres, name, before.replace(bound, shorter))
+
+
 def test_a_lock_that_is_held_for_long_is_waited_for_for_ever(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        postgres, "_BOUNDED", postgres._BOUNDED.replace("lock_timeout = 5000", "lock_timeout = 100")
-    )
+    shorten(monkeypatch, "lock_timeout = 5000", "lock_timeout = 100")
     with store.write() as db:
         inbox.next_number(db)
         with pytest.raises(StoreBusy, match="locked"), store.write() as other:
@@ -141,9 +146,7 @@ def test_a_lock_that_is_held_for_long_is_waited_for_for_ever(
 def test_a_transaction_that_stands_still_keeps_its_locks(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        postgres, "_BOUNDED", postgres._BOUNDED.replace("session_timeout = 5000", "session_timeout = 100")
-    )
+    shorten(monkeypatch, "session_timeout = 5000", "session_timeout = 100")
     with pytest.raises(StoreBusy), store.write() as db:
         inbox.next_number(db)
         time.sleep(0.5)
