@@ -44,7 +44,7 @@ class Patience:
         self._longest = 0.0  # that nothing was got done, since something was
 
     def lasts(self) -> bool:
-        """Asked by the thread that renews the lease, every two seconds."""
+        """Asked by the thread that renews the lease, twice a second."""
         moved_at = self._publisher.moved_at
         late = self._clock() - moved_at
         if late > self._seconds:

@@ -27,6 +27,7 @@ class BreakingProxy:
         self.asked: list[tuple[str, str]] = []
         self.release = threading.Event()
         self.slow_s = SLOW_SECONDS
+        self.late: list[int] = []  # what the server answered to each request that was passed on late
         proxy, address = self, urlsplit(target).netloc
 
         class Handler(BaseHTTPRequestHandler):
@@ -47,6 +48,8 @@ class BreakingProxy:
                 if fault in ("slow", "late"):
                     proxy.release.wait(proxy.slow_s if fault == "slow" else None)
                 status, headers, content = self.forward(body)
+                if fault == "late":
+                    proxy.late.append(status)
                 if fault == "lost":
                     self.close_connection = True
                 else:

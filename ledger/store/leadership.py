@@ -42,7 +42,7 @@ class Leadership:
         self._writer, self._role, self._holder, self._term = writer, role, holder, term
         self._gone = threading.Event()
         self.is_of_use: Callable[[], bool] = lambda: True
-        """Asked before each renewal, also while this process is held up.  Once it is not, the lease is given up for
+        """Asked twice a second, also while this process is held up.  Once it is not, the lease is given up for
         another process that may do better; what nobody takes over meanwhile may still be written."""
 
     @property
@@ -132,15 +132,16 @@ def lead_by_lease(
 
 
 def _renew_until(leadership: Leadership, ended: threading.Event) -> None:
-    pause = leases.RENEW_S
-    while not ended.wait(pause):
+    due = time.monotonic() + leases.RENEW_S
+    while not ended.wait(min(AGAIN_S, max(0.0, due - time.monotonic()))):
         begun = time.monotonic()
         try:
             if not leadership.is_of_use():
                 leadership.give_up()
                 return
-            if not leadership.renew():
-                return
-            pause = max(0.0, leases.RENEW_S - (time.monotonic() - begun))
+            if begun >= due:
+                if not leadership.renew():
+                    return
+                due = begun + leases.RENEW_S
         except StoreBusy:
-            pause = AGAIN_S  # whether it is lost then, the next write that gets through says
+            due = time.monotonic() + AGAIN_S  # whether it is lost then, the next write that gets through says

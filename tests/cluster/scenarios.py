@@ -6,6 +6,7 @@ A scenario gets a `Story`; what it returns is how long somebody else took to tak
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ TAKEN_OVER_S = 10.0
 STOPPED_S = 9.0
 """Longer than a lease."""
 
+ENDED_S = 30.0
 ANSWERED_S = 30.0
 """A ledger whose database is silent answers within this time."""
 
@@ -157,9 +159,11 @@ def publisher_stopped_while_it_publishes(story: Story) -> None:
 
     former = story.takes_over("publisher", stop)
     said = former.has_said
+    already = len(former.faults.late)
     former.faults.release.set()
     former.faults.fault = lambda _method, _path: None
-    time.sleep(1)  # the put is there now, and refused
+    wait_for("the put has come, late", lambda: len(former.faults.late) > already)
+    assert set(former.faults.late[already:]) == {412}, former.faults.late
     former.go_on()
     story.stands_by("publisher", former, said)
     story.wait_for_work("publisher")
@@ -191,6 +195,21 @@ def publishers_begin_at_once(story: Story) -> None:
         for publisher in story.cluster.publishers:
             publisher.start()
         story.wait_for_work("publisher", 90)
+
+
+def ended_while_the_database_is_silent(story: Story) -> None:
+    """SIGTERM is obeyed all the same, in time that a service manager has."""
+    cluster = story.cluster
+    ending = [cluster.leader("sequencer"), cluster.leader("publisher"), story.chance.choice(cluster.ledgers)]
+    for node in ending:
+        node.database.set("hangs")
+    time.sleep(story.chance.uniform(0, 4))
+    for node in ending:
+        begun = time.monotonic()
+        assert node.end() in (0, -signal.SIGTERM), node.name
+        assert time.monotonic() - begun < ENDED_S, node.name
+    story.wait_for_work("sequencer")
+    story.wait_for_work("publisher")
 
 
 # -- the network -------------------------------------------------------------------------------------------
@@ -325,6 +344,7 @@ SCENARIOS: dict[str, Scenario] = {
     "publisher stopped after signing": publisher_stopped_after_signing,
     "publisher stopped while it publishes": publisher_stopped_while_it_publishes,
     "ledger stopped and continued": ledger_stopped,
+    "ended while the database is silent": ended_while_the_database_is_silent,
     "both publishers begin at once": publishers_begin_at_once,
     "database restarted": database_restarted,
     "database killed": database_killed,

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import obstore
 import pytest
+from handingin import Answers
+from smallledger import record
 from trial import Trial
+from verdict import each_once, judge, read_all
 
 TELLING = (
     "sequencer stopped and continued",
@@ -30,3 +34,25 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
 @pytest.mark.parametrize("name", TELLING)
 def test_a_fault_loses_doubles_or_forks_something_or_nobody_takes_over(trial: Trial, name: str) -> None:
     print(trial.do(name, seed=1))
+
+
+def test_what_is_lost_doubled_forked_or_rewritten_is_not_noticed(trial: Trial) -> None:
+    judge(trial.cluster, trial.answers, trial.watcher, 1)
+    lost = Answers(answered={**trial.answers.answered, record(): "accepted"})
+    with pytest.raises(AssertionError, match="1 records that were accepted are not in the log"):
+        judge(trial.cluster, lost, trial.watcher, 1)
+    known = next(iter(trial.answers.answered))
+    rest = {raw: said for raw, said in trial.answers.answered.items() if raw != known}
+    with pytest.raises(AssertionError, match="1 records are in the log that nobody was told of"):
+        judge(trial.cluster, Answers(answered=rest), trial.watcher, 1)
+    entries = read_all(trial.cluster)
+    with pytest.raises(AssertionError, match="1 entries are twice in the log"):
+        each_once(trial.answers, [*entries, known])
+    objects, tile = trial.cluster.server.client(trial.cluster.at.bucket), "logs/one/tile/0/000"
+    obstore.put(objects, tile, bytes(obstore.get(objects, tile).bytes()) + b"\0")
+    trial.watcher.note_root(trial.watcher.size, bytes(32), "handed to somebody")
+    trial.watcher.judge_objects()
+    forked, rewritten = trial.watcher.faults
+    assert (
+        forked.startswith(f"two roots of size {trial.watcher.size}: ") and rewritten == f"{tile} has changed"
+    )

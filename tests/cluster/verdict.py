@@ -30,13 +30,13 @@ def judge(cluster: Cluster, answers: Answers, watcher: Watcher, seed: int) -> in
     """Hold the whole log against every answer that was ever given; its size.  AssertionError."""
     wait_for("all that was accepted is published", lambda: _settled(cluster), SETTLED_S)
     assert answers.faults == []
-    entries = _read(cluster)
+    entries = read_all(cluster)
     _audit(cluster)
     replay = Replay(ORIGIN, int(time.time()))
     replay.report(bad_signatures(ORIGIN, replay.feed_many(entries)))
     replay.finish()
     assert list(replay.violations) == []
-    _each_once(answers, entries)
+    each_once(answers, entries)
     _no_gap(cluster, len(entries))
     watcher.judge()
     assert watcher.faults == []
@@ -54,7 +54,7 @@ def _settled(cluster: Cluster) -> bool:
         return False
 
 
-def _read(cluster: Cluster) -> list[bytes]:
+def read_all(cluster: Cluster) -> list[bytes]:
     """All entries of the published log, read from the bucket and held against its root by the tests' own tree."""
     at = cluster.at
     base = f"{at.endpoint}/{at.bucket}/{at.prefix}"
@@ -80,7 +80,7 @@ def _audit(cluster: Cluster) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _each_once(answers: Answers, entries: list[bytes]) -> None:
+def each_once(answers: Answers, entries: list[bytes]) -> None:
     found = Counter(entries)
     lost = [raw for raw in answers.answered if raw not in found]
     assert not lost, f"{len(lost)} records that were accepted are not in the log"

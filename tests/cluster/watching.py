@@ -75,7 +75,7 @@ class Watcher:
             if not self.notes or self.notes[-1][1] != note:
                 checkpoint = parse_checkpoint(parse_note(note).text)
                 self.notes.append((time.monotonic(), note, checkpoint))
-                self._note_root(checkpoint.size, checkpoint.root, "published")
+                self.note_root(checkpoint.size, checkpoint.root, "published")
         try:
             with self._cluster.store.read() as db:
                 row = read_publication(db)
@@ -84,9 +84,9 @@ class Watcher:
         for note, where in ((row.signed_note, "signed"), (row.published_note, "the database's")):
             if note:
                 checkpoint = parse_checkpoint(parse_note(note).text)
-                self._note_root(checkpoint.size, checkpoint.root, where)
+                self.note_root(checkpoint.size, checkpoint.root, where)
 
-    def _note_root(self, size: int, root: bytes, where: str) -> None:
+    def note_root(self, size: int, root: bytes, where: str) -> None:
         known, first = self._roots.setdefault(size, (root, where))
         if known != root:
             self.faults.append(f"two roots of size {size}: one {first}, one {where}")
@@ -95,7 +95,7 @@ class Watcher:
         """Hold what was seen since the last time against the log as it is now; the bucket answers."""
         for heard in self._cluster.overheard():
             for size, root in SIGNED.findall(heard):
-                self._note_root(int(size), base64.b64decode(root), "sent to the witness")
+                self.note_root(int(size), base64.b64decode(root), "sent to the witness")
         policy, notes = self._cluster.policy, self.notes[self._judged :]
         self._judged = max(0, len(self.notes) - 1)
         now = int(time.time())
@@ -110,9 +110,9 @@ class Watcher:
             check_consistency(
                 before.size, after.size, before.root, after.root, view.consistency_from(before.size)
             )
-        self._judge_objects()
+        self.judge_objects()
 
-    def _judge_objects(self) -> None:
+    def judge_objects(self) -> None:
         """No tile and no bundle was written twice.  Partial ones may be gone."""
         deadline = time.monotonic() + 60
         while True:
