@@ -60,7 +60,7 @@ imports: $(READY)
 pytest: packages $(INTEROP)
 	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
-campaign: $(READY)
+campaign: $(INTEROP)
 	@PYTHONPATH=tests:tests/cluster:tests/publisher $(BIN)/python tests/cluster/campaign.py --minutes $(MINUTES) \
 	    $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario "$(SCENARIO)")
 

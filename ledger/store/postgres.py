@@ -41,7 +41,7 @@ _BOUNDED = (
     f"{_WRITE}; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS};"
     f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MS}"
 )
-_BOUNDED_AS_A_WHOLE = f"{_BOUNDED}; SET LOCAL transaction_timeout = {TRANSACTION_TIMEOUT_MS}"
+_AS_A_WHOLE = f"; SET LOCAL transaction_timeout = {TRANSACTION_TIMEOUT_MS}"
 
 # A cut network is noticed within five seconds: while we wait for an answer by the keepalives (2 + 2 × 1 s), while
 # we send by the time that sent bytes may stay unconfirmed.
@@ -141,7 +141,7 @@ def make_engine(url: URL) -> Engine:
         elif patient:
             db.exec_driver_sql(_WRITE)
         elif (db.dialect.server_version_info or ()) >= TRANSACTION_TIMEOUT_FROM:
-            db.exec_driver_sql(_BOUNDED_AS_A_WHOLE)
+            db.exec_driver_sql(_BOUNDED + _AS_A_WHOLE)
         else:
             db.exec_driver_sql(_BOUNDED)
 
