@@ -32,7 +32,7 @@ FOLLOW_SECONDS = 0.5
 """While proofs are asked for, the index is behind the checkpoint for so long at most."""
 ASKED_SECONDS = 10.0
 """For so long after the last question."""
-BEHIND = 65_536
+BEHIND = 8_192
 """Leaves that the index falls behind while nobody asks: who asks then waits for about a third of a second."""
 
 

@@ -49,7 +49,7 @@ def make_engine(url: URL) -> Engine:
             "journal_mode=WAL",
             "synchronous=FULL",
             f"cache_size=-{CACHE_KIB}",
-            "wal_autocheckpoint=8000",  # 62 MiB: a page touched by several batches is written back once
+            "wal_autocheckpoint=4000",  # 62 MiB: a page touched by several batches is written back once
             f"journal_size_limit={256 << 20}",
             "temp_store=MEMORY",
         ):

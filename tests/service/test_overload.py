@@ -27,7 +27,7 @@ from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile, decode_bundle
 ENTRIES_EACH = 50
 SECONDS = 5.0
 CLIENTS = 60
-ANSWER_MS = 300
+ANSWER_MS = 100
 BOUND_S = 4.0
 """For an answer of `answer_ms` on a machine with two cores that has this test's 60 clients and other tests to run."""
 
