@@ -55,7 +55,7 @@ wait_s = 30
 vectors = "auto"
 
 [sequencer]
-interval_ms = 250
+interval_ms = 500
 batch = 10000
 
 [publisher]

@@ -23,7 +23,7 @@
     connections = 500                            # beyond it those on which nothing happens are closed
 
     [sequencer]
-    interval_ms = 250                            # the least time between two batches
+    interval_ms = 500                            # the least time between two batches, but after a full one
     batch = 10000                                # the most entries in one
     keep_days = 30                               # days after which entries leave the database, once they are in
                                                  # full published bundles; left out, they stay for ever
@@ -156,7 +156,7 @@ def parse_settings(data: bytes, home: Path) -> Settings:
         answer_ms=ledger.number("answer_ms", 1200, 50, 60_000),
         in_flight_mib=ledger.number("in_flight_mib", 128, 16, 65_536),
         connections=ledger.number("connections", 500, 8, 100_000),
-        interval_ms=sequencer.number("interval_ms", 250, 0, 60_000),
+        interval_ms=sequencer.number("interval_ms", 500, 0, 60_000),
         batch=sequencer.number("batch", 10_000, 1, 100_000),
         keep_days=sequencer.number_if_there("keep_days", 0, 36_500),
         publisher_listen=publisher.listen("127.0.0.1:8102"),

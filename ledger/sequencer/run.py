@@ -105,7 +105,7 @@ class Sequencer:
         self._store = store
         self._writer: Writer = leadership or store
         self._origin = origin
-        self._batch = batch
+        self.batch = batch
         self._tip: _Tip | None = None
 
     def load(self) -> None:
@@ -176,7 +176,7 @@ class Sequencer:
 
     def _plan(self, db: Connection, tip: _Tip) -> Batch:
         state = tip.state
-        waiting = inbox.take_waiting(db, state.last, self._batch)
+        waiting = inbox.take_waiting(db, state.last, self.batch)
         runs = acceptances.read_runs(db, waiting[0][0], waiting[-1][0]) if waiting else []
         return plan_batch(
             self._origin,
@@ -273,8 +273,8 @@ def run_sequencer(
 ) -> None:
     """Sequence until `stop()`, standing by as long as another process leads.
 
-    Two batches begin at least `interval_s` seconds apart.  `keep_s` seconds after that, entries may leave the database;
-    None: never.  Raises StoreUnusable.
+    Two batches begin at least `interval_s` seconds apart, but after a full one the next begins at once.  `keep_s`
+    seconds after that, entries may leave the database; None: never.  Raises StoreUnusable.
     """
     waited = False
     while not stop():
@@ -321,4 +321,5 @@ def _run(
             time.sleep(0.0 if more else POLL_S)
             continue
         _log.info("sequenced", entries=done.entries, size=done.size, refused=done.refused)
-        time.sleep(max(0.0, interval_s - (time.monotonic() - begun)))
+        if done.entries + done.refused < sequencer.batch:  # a full batch has left others waiting
+            time.sleep(max(0.0, interval_s - (time.monotonic() - begun)))
