@@ -42,11 +42,16 @@ class Operator:
     origin = "log.example/bench"
 
     def __init__(
-        self, folder: Path, database: str = "", ledgers: int = 0, limits: Mapping[str, int] | None = None
+        self,
+        folder: Path,
+        database: str = "",
+        ledgers: int = 0,
+        limits: Mapping[str, int] | None = None,
+        vectors: str = "auto",
     ) -> None:
         """`database`: the URL of an empty one; by itself a file of SQLite. With `ledgers`, so many `ledger serve` are
         started, and sequencer and publisher by themselves; without, `up` starts them. `limits`: members of `[ledger]`
-        that are not as `init` writes them."""
+        that `init` does not write; `vectors`: the one that it does."""
         self.home = folder / "log"
         self.ledger = f"127.0.0.1:{free_port()}"
         self.public = f"127.0.0.1:{free_port()}"
@@ -57,6 +62,7 @@ class Operator:
         self._folder = folder
         self._database = database
         self._limits = limits or {}
+        self._vectors = vectors
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Operator:
@@ -78,7 +84,8 @@ class Operator:
         _glassbook([*words, *(["--database", self._database] if self._database else [])])
         settings = self.home / "glassbook.toml"
         lines = "".join(f"{name} = {value}\n" for name, value in self._limits.items())
-        settings.write_text(settings.read_text().replace("[ledger]\n", f"[ledger]\n{lines}"))
+        text = settings.read_text().replace("[ledger]\n", f"[ledger]\n{lines}")
+        settings.write_text(text.replace('vectors = "auto"', f'vectors = "{self._vectors}"'))
         witness, at = str(self._folder / "witness.sqlite"), f"127.0.0.1:{free_port()}"
         log_vkey = parse_charter(self.charter).log_vkeys[0].text
         named = ["--name", "witness.example/bench", "--log-vkey", log_vkey]
