@@ -288,8 +288,9 @@ class Publisher:
             self._save_progress()
             self.say(Status(WAITING, self._why_waiting(policy)))
             return False
-        self._shown, self._renewed = signed, self._now()
+        self._shown, now = signed, self._now()
         self._replace(note, opened)
+        self._renewed = now  # not before: one that could not be put in place has to be renewed still
         self._pruning.published(signed.checkpoint.size)
         self.say(Status(PUBLISHING, self._absent()))
         self._moved()

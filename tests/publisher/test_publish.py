@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import time
 
 import pytest
@@ -50,6 +52,26 @@ def test_an_idle_log_is_left_alone_until_its_checkpoint_grows_old(small: SmallLo
     assert publisher.round()
     opened = small.policy().open((small.public / "checkpoint").read_bytes(), int(clock()))
     assert opened.oldest == int(clock()) and opened.checkpoint.size == 2
+
+
+def test_a_renewal_that_could_not_be_put_in_place_waits_for_the_next_one(
+    small: SmallLog, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = small.publisher()
+    assert publisher.round()
+    clock.now += 301
+
+    def fail(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "replace_checkpoint", fail)
+        with contextlib.suppress(OSError):
+            publisher.round()
+    clock.now += 1
+    assert publisher.round()
+    opened = small.policy().open((small.public / "checkpoint").read_bytes(), int(clock()))
+    assert opened.oldest >= int(clock()) - 1
 
 
 def test_a_checkpoint_is_renewed_in_time_whatever_the_settings_say(small: SmallLog, clock: Clock) -> None:
