@@ -78,6 +78,15 @@ def test_a_key_of_another_length_is_padded(signatures: Signatures) -> None:
         assert not any(signatures.verify_records(key, PREFIX, records(FEW, set())))
 
 
+@pytest.mark.parametrize("count", [3, FEW])
+def test_a_good_signature_with_something_behind_it_is_accepted(signatures: Signatures, count: int) -> None:
+    good = jobs(count, set())
+    key, signature, message = good[1]
+    good[1] = key, signature + b"x", message
+    good[2] = key + b"x", signature, message
+    assert list(map(int, signatures.verify(good))) == [1, 0, 0, *[1] * (count - 3)]
+
+
 def test_a_process_that_cannot_load_the_library_answers_nothing_or_otherwise() -> None:
     signatures = Signatures("off")
     signatures.choice = Choice(signatures.choice.bulk, "/nowhere/libcrypto_mb.so")
