@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from engines import ENGINES, new_url
@@ -321,6 +323,26 @@ def test_a_busy_sequencer_lets_nothing_leave_or_is_held_up(
     assert sizes[22:] == ["INSERT"] * (len(sizes) - 22) and len(sizes) > 30
     with ledger.store.read() as db:
         assert first_leaf_held(db) == 512
+
+
+def test_entries_wait_behind_a_full_batch_or_batches_follow_too_soon(
+    ledger: SmallLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve wait and five are a batch: two full ones and one of two at once, and only then the interval."""
+    slept: list[tuple[int, float]] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append((ledger.size() - before, seconds))
+
+    before = ledger.size()
+    ledger.accept([record() for _ in range(12)])
+    monkeypatch.setattr(
+        sequencer_run, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic, time=time.time)
+    )
+    run_sequencer(ledger.store, ORIGIN, interval_s=60.0, batch=5, stop=lambda: bool(slept))
+    ((appended, seconds), *_) = slept
+    assert appended == 12 + 3, "three batches, each with its index root"
+    assert 50 < seconds <= 60
 
 
 class Crash(Exception):
