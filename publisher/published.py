@@ -117,7 +117,10 @@ class Published:
                 continue
             try:
                 with self._index_lock, self._store.read() as db:
-                    self._index(db, view)
+                    if (
+                        self._tree is None or view.index_root.covers > self._rows.covers
+                    ):  # else `prove` was faster
+                        self._index(db, view)
             except Exception:  # whoever asks for a proof meets it again and is told
                 continue
 
