@@ -117,9 +117,8 @@ class Published:
                 continue
             try:
                 with self._index_lock, self._store.read() as db:
-                    if (
-                        self._tree is None or view.index_root.covers > self._rows.covers
-                    ):  # else `prove` was faster
+                    # Else `prove` was faster.
+                    if self._tree is None or view.index_root.covers > self._rows.covers:
                         self._index(db, view)
             except Exception:  # whoever asks for a proof meets it again and is told
                 continue

@@ -196,13 +196,13 @@ def test_a_write_that_passed_its_check_is_overtaken_by_a_take_over(url: str, sto
 
 
 def test_a_lease_runs_out_while_its_holder_is_at_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "LENGTH_MS", 600)
-    monkeypatch.setattr(leases, "RENEW_S", 0.2)
+    monkeypatch.setattr(leases, "LENGTH_MS", 2500)
+    monkeypatch.setattr(leases, "RENEW_S", 0.4)
     with store.lead("sequencer") as leadership:
         assert leadership is not None
         with store.write() as db:  # a long batch
             leadership.check(db)
-            time.sleep(1.2)
+            time.sleep(3.5)
             with store.lead("sequencer") as other:
                 assert other is None
         assert not leadership.lost
