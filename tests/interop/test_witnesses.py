@@ -28,9 +28,11 @@ def test_a_witness_refuses_the_log_as_it_grows(witnessed: Witnessed) -> None:
 
 
 def test_a_publisher_that_starts_again_does_not_find_the_size_a_witness_is_at(witnessed: Witnessed) -> None:
+    size = witnessed.log.size()
     witnessed.log.stop_publisher()
     witnessed.log.accept(12)
     witnessed.log.start()
+    witnessed.log.wait_for(size + 13)
     witnessed.log.grow(12)
     assert witnessed.log.opened().checkpoint.size == witnessed.cosigned()[-1].size
 

@@ -127,10 +127,8 @@ def test_a_read_sees_two_states(store: Store) -> None:
 
 
 def shorten(monkeypatch: pytest.MonkeyPatch, bound: str, shorter: str) -> None:
-    for name in ("_BOUNDED", "_BOUNDED_AS_A_WHOLE"):
-        before = getattr(postgres, name)
-        assert bound in before
-        monkeypatch.setattr(postgres, name, before.replace(bound, shorter))
+    assert bound in postgres._BOUNDED
+    monkeypatch.setattr(postgres, "_BOUNDED", postgres._BOUNDED.replace(bound, shorter))
 
 
 def test_a_lock_that_is_held_for_long_is_waited_for_for_ever(
