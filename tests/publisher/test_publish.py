@@ -71,7 +71,7 @@ def test_a_renewal_that_could_not_be_put_in_place_waits_for_the_next_one(
     clock.now += 1
     assert publisher.round()
     opened = small.policy().open((small.public / "checkpoint").read_bytes(), int(clock()))
-    assert opened.oldest >= int(clock()) - 1
+    assert opened.oldest is not None and opened.oldest >= int(clock()) - 1
 
 
 def test_a_checkpoint_is_renewed_in_time_whatever_the_settings_say(small: SmallLog, clock: Clock) -> None:
