@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from bench.logs import bench_source, statement
+from bench.operator import CHARTER
 from ledger.core.encoding import b64encode
 from ledger.core.keys import Ed25519PrivateKey, parse_private_key
 from ledger.core.statements import parse_charter, sign_source
@@ -22,14 +23,6 @@ from ledger.store.log import read_entries
 
 SOURCE = bench_source(1)
 BIN = Path(sys.executable).parent
-CHARTER = """\
-merge_delay_s = 3600
-claims = ["subject", "actor", "event", "data", "purpose"]
-
-[schemes.id]
-pattern = "[a-z0-9-]{1,64}"
-text = {en = "A made-up number."}
-"""
 
 
 def records(count: int) -> list[bytes]:
