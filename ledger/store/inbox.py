@@ -108,7 +108,10 @@ def waiting_day_counts(db: Connection) -> dict[bytes, int]:
 
 
 def drop(db: Connection, number: int) -> None:
-    """Forget an accepted entry that turned out unfit for the log, and all by which it would be found."""
+    """Forget an accepted entry that turned out unfit for the log, with its label and leaf hash.
+
+    Its envelope stays, for whoever has the fetch token.
+    """
     run(db, "DELETE FROM entries WHERE number = ?", (number,))
     run(db, "DELETE FROM recent_labels WHERE number = ?", (number,))
     keys.forget_leaf(db, number)
