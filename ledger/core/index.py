@@ -15,27 +15,23 @@ with a million labels holds four, so that neither the labels nor most of the has
 """
 
 from array import array
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import repeat
 from struct import Struct
 from typing import NamedTuple
 
 from ledger.core.errors import Malformed
+from ledger.core.indexparts import can_split, grow_bucket, grow_split
 from ledger.core.indexproof import EMPTY, Row, check_index_proof, format_index_proof, leaf_hash
 from ledger.core.indexrows import (
     ROW_BYTES,
-    SPLIT,
     IndexRows,
     MemoryRows,
     PackedRows,
     bucket_hash,
-    can_split,
-    hash_by_parts,
     hash_range,
-    merged,
     pair_hash,
-    parts_of,
 )
 
 __all__ = [
@@ -164,12 +160,13 @@ class PrefixTree:
         return taken
 
     def insert_packed(
-        self, rows: PackedRows, pairs: list[bytes], parts: MutableMapping[int, bytes] | None = None
+        self, rows: PackedRows, pairs: list[bytes], parts: list[bytes] | None = None
     ) -> list[int]:
         """As `insert_many`, for many labels at a time: `pairs` are packed (label ‖ u64 index) and get sorted.
 
-        `rows` are those of this tree. `parts` remembers by prefix what a full bucket is hashed by, for whoever can keep
-        that. Returns the indices of the pairs whose label was taken, in no order.
+        `rows` are those of this tree. `parts` has a place for each bucket, with nothing in it at first: what a
+        full one is hashed by, for whoever can keep that. Returns the indices of the
+        pairs whose label was taken, in no order.
         """
         self.flush()
         pairs.sort()
@@ -189,7 +186,7 @@ class PrefixTree:
             else:
                 groups[-1] += pair
         hashes, states, counts, put = self._hashes, self._states, self._counts, _put_hash
-        view, base, splits = memoryview(hashes), 1 << bits, can_split(bits)
+        view, base, splits = memoryview(hashes), 1 << bits, parts is not None and can_split(bits)
         touched: list[int] = []
         buckets: list[bytes] = []
         for prefix, group, old in zip(prefixes, groups, rows.packed(prefixes, bits), strict=True):
@@ -210,23 +207,20 @@ class PrefixTree:
                 states[node] = 2
                 put(hashes, at_node, digest)
             else:
-                before = bucket
-                for at in range(0, len(group), ROW_BYTES):
-                    pair = group[at : at + ROW_BYTES]
-                    grown = merged(bucket, pair)
-                    if grown is bucket:
-                        taken.append(pair)
-                    bucket = grown
-                if bucket is before:
-                    continue
-                states[node] = 2
-                if parts is None or len(bucket) < SPLIT * ROW_BYTES or not splits:
-                    put(hashes, at_node, bucket_hash(bucket, bits))
+                known = parts[prefix] if parts is not None else b""
+                if known and len(group) == ROW_BYTES:  # nearly always, in a large index
+                    grown, digest, known = grow_split(bucket, group, bits, known)
+                    stayed = [group] if grown is bucket else []
                 else:
-                    digest, parts[prefix] = hash_by_parts(
-                        bucket, bits, parts.get(prefix, b""), parts_of(group, bits)
-                    )
-                    put(hashes, at_node, digest)
+                    grown, digest, known, stayed = grow_bucket(bucket, group, bits, known, splits)
+                taken += stayed
+                if grown is bucket:
+                    continue
+                bucket = grown
+                states[node] = 2
+                put(hashes, at_node, digest)
+                if parts is not None:
+                    parts[prefix] = known
             count = len(bucket) // ROW_BYTES
             self._labels += count - counts[prefix]
             counts[prefix] = count

@@ -82,9 +82,15 @@ def merged(bucket: bytes | None, row: bytes) -> bytes:
     """A packed bucket with one more packed row in its place; the bucket itself when the label is taken in it."""
     if not bucket:
         return row
-    at, end = 0, len(bucket)
-    while at < end and bucket[at : at + ROW_BYTES] < row:
-        at += ROW_BYTES
+    low, high = 0, len(bucket) // ROW_BYTES
+    while low < high:
+        middle = (low + high) // 2
+        at = ROW_BYTES * middle
+        if bucket[at : at + ROW_BYTES] < row:
+            low = middle + 1
+        else:
+            high = middle
+    at = ROW_BYTES * low
     # An entry that came before has a lower index, so a row with the same label stands just before this one.
     if at and bucket[at - ROW_BYTES : at - 8] == row[:32]:
         return bucket
@@ -98,61 +104,13 @@ def bucket_hash(bucket: bytes, depth: int) -> bytes:
         return EMPTY
     if count == 1:
         return sha256(b"\x02" + bucket).digest()
+    if count == 2:
+        first = bucket[:ROW_BYTES]
+        return pair_hash(first, sha256(b"\x02" + first).digest(), bucket[ROW_BYTES:], depth)
     starts = range(0, len(bucket), ROW_BYTES)
     keys = [int.from_bytes(bucket[at : at + 32], "big") for at in starts]
     leaves = [sha256(b"\x02" + bucket[at : at + ROW_BYTES]).digest() for at in starts]
     return hash_range(keys, leaves, 0, count, depth)
-
-
-PARTS = 8
-"""Parts that a full bucket is hashed by: what lies below the nodes three levels down."""
-SPLIT = 8
-"""Rows from which on a bucket is full enough for that."""
-_PART_OF = tuple(bytes((byte >> shift) % PARTS for byte in range(256)) for shift in range(6))
-"""By how many bits of a byte are right of the three: which part a byte stands for."""
-
-
-def can_split(depth: int) -> bool:
-    """Whether the three bits at this depth lie in one byte of a label."""
-    return depth % 8 <= 5
-
-
-def parts_of(bucket: bytes, depth: int) -> bytes:
-    """For each packed row of a bucket at `depth`, one byte: which of the PARTS it is in. See `can_split`."""
-    return bucket[depth // 8 :: ROW_BYTES].translate(_PART_OF[5 - depth % 8])
-
-
-def hash_by_parts(bucket: bytes, depth: int, known: bytes, changed: Iterable[int]) -> tuple[bytes, bytes]:
-    """As `bucket_hash`, and the nodes three levels down from there, by which the next label costs less.
-
-    They are numbered as in a heap, 1 for the bucket's own: 2 to 7, and the parts, 8 to 15; 32 bytes each. `known` are
-    those from before, in which all but `changed` parts and what is above these still hold; nothing when they are not
-    known.
-    """
-    counts = list(map(parts_of(bucket, depth).count, range(PARTS)))
-    nodes = bytearray(32) + (known or bytes(32 * (2 * PARTS - 2)))
-    above = set()
-    for part in set(changed) if known else range(PARTS):
-        start, node = ROW_BYTES * sum(counts[:part]), PARTS + part
-        rows = bucket[start : start + ROW_BYTES * counts[part]]
-        nodes[32 * node - 32 : 32 * node] = bucket_hash(rows, depth + 3)
-        above.add(node >> 1)
-    width = 1  # parts below a child of the nodes looked at
-    while above:
-        for node in above:
-            left = (2 * node * width) % PARTS
-            lefts, rights = counts[left : left + width], counts[left + width : left + 2 * width]
-            at = 64 * node - 32  # of the two children, side by side
-            if any(lefts) and any(rights):
-                digest = sha256(b"\x03" + nodes[at : at + 64]).digest()
-            else:  # a lone leaf passes up unchanged, and so does nothing; more than one have an empty sibling
-                digest = bytes(nodes[at : at + 32] if any(lefts) else nodes[at + 32 : at + 64])
-                if sum(lefts) + sum(rights) > 1:
-                    digest = sha256(b"\x03" + nodes[at : at + 64]).digest()
-            nodes[32 * node - 32 : 32 * node] = digest
-        above = {node >> 1 for node in above if node > 1}
-        width *= 2
-    return bytes(nodes[:32]), bytes(nodes[32:])
 
 
 def pair_hash(known: bytes, known_leaf: bytes, row: bytes, depth: int) -> bytes:

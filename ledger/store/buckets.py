@@ -62,7 +62,7 @@ def packed_buckets(db: Connection | None, prefixes: Sequence[int], bits: int) ->
         raise ValueError(f"labels are stored under {TOP_BITS} bits, not {bits}")
     wanted = sorted(set(prefixes))
     recent = _recent_buckets(db, wanted)
-    settled = dict(read_buckets(db, wanted))
+    settled = read_buckets(db, wanted)
     for prefix in prefixes:
         data = settled.get(prefix, b"")
         for row in recent.get(prefix, ()):

@@ -9,7 +9,7 @@ is written with the batch, so that a reader can follow from one size to the next
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ledger.core.index import TOP_BITS
 from ledger.core.indexproof import ROW
@@ -37,16 +37,18 @@ def bucket_of(label: bytes) -> int:
 def find_labels(db: Connection, labels: Sequence[bytes]) -> dict[bytes, Place]:
     """Which of these index labels are taken, in inbox or log."""
     found: dict[bytes, Place] = {}
-    for start in range(0, len(labels), CHUNK):
-        those, params = among(db, "label", labels[start : start + CHUNK])
+    wanted = sorted(labels)
+    for start in range(0, len(wanted), CHUNK):
+        those, params = among(db, "label", wanted[start : start + CHUNK])
         # The recent ones first: a label that settles in between is then seen at least once.
-        for label, number in run(db, f"SELECT label, number FROM recent_labels WHERE {those}", params):
+        for label, number in run(db, f"SELECT label, number FROM recent_labels WHERE {those}", params).all():
             found[bytes(label)] = Place(number, None)
-    buckets = dict(read_buckets(db, sorted({bucket_of(label) for label in labels})))
+    prefixes = [bucket_of(label) for label in wanted]
+    buckets = read_buckets(db, sorted(set(prefixes)))
     if buckets:
-        for label in labels:
-            data = buckets.get(bucket_of(label))
-            if data is not None and label not in found:
+        for label, prefix in zip(wanted, prefixes, strict=True):
+            data = buckets.get(prefix)
+            if data is not None and label in data and label not in found:
                 at = _find(data, label)
                 if at >= 0:
                     found[label] = Place(None, int.from_bytes(data[at + 32 : at + ROW_BYTES], "big"))
@@ -94,23 +96,15 @@ def drop_recent(db: Connection, low: bytes, high: bytes, last: int) -> None:
     run(db, "DELETE FROM recent_labels WHERE label >= ? AND label < ? AND number <= ?", (low, high, last))
 
 
-def read_buckets(db: Connection, prefixes: Sequence[int]) -> Iterator[tuple[int, bytes]]:
-    """The buckets under these prefixes, as far as they hold anything: (prefix, packed rows)."""
-    for prefix, data, _ in _read_buckets(db, "data, NULL", prefixes):
-        yield prefix, bytes(data)
-
-
-def read_buckets_with_parts(db: Connection, prefixes: Sequence[int]) -> Iterator[tuple[int, bytes, bytes]]:
-    """The same, with what a full bucket is hashed by: (prefix, packed rows, parts)."""
-    for prefix, data, parts in _read_buckets(db, "data, parts", prefixes):
-        yield prefix, bytes(data), bytes(parts)
-
-
-def _read_buckets(db: Connection, columns: str, prefixes: Sequence[int]) -> Iterator[Any]:
+def read_buckets(db: Connection, prefixes: Sequence[int]) -> dict[int, bytes]:
+    """The buckets under these prefixes, as far as they hold anything: packed rows, by prefix."""
+    found: dict[int, bytes] = {}
     for start in range(0, len(prefixes), CHUNK):
         those, params = among(db, "prefix", prefixes[start : start + CHUNK])
-        rows = run(db, f"SELECT prefix, {columns} FROM label_buckets WHERE {those}", params)
-        yield from rows.all()  # one call for all rows is half the cost of one each
+        rows = run(db, f"SELECT prefix, data FROM label_buckets WHERE {those}", params)
+        # One call for all rows is half the cost of one each.
+        found.update(rows.all())
+    return found
 
 
 def read_bucket_range(db: Connection, low: int, high: int) -> list[bytes]:
@@ -119,13 +113,13 @@ def read_bucket_range(db: Connection, low: int, high: int) -> list[bytes]:
     return [bytes(row[0]) for row in rows.all()]
 
 
-def write_buckets(db: Connection, buckets: Iterable[tuple[int, bytes, bytes]]) -> None:
-    """Put buckets (prefix, packed rows, parts), fastest in order of prefix."""
+def write_buckets(db: Connection, buckets: Iterable[tuple[int, bytes]]) -> None:
+    """Put buckets (prefix, packed rows), fastest in order of prefix."""
     insert_rows(
         db,
         schema.label_buckets,
         list(buckets),
-        conflict="ON CONFLICT (prefix) DO UPDATE SET data = excluded.data, parts = excluded.parts",
+        conflict="ON CONFLICT (prefix) DO UPDATE SET data = excluded.data",
     )
 
 

@@ -74,9 +74,6 @@ label_buckets = Table(
     metadata,
     Column("prefix", Integer, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
-    Column(
-        "parts", LargeBinary, nullable=False
-    ),  # of a full bucket, the 14 nodes down to three levels; else empty
 )
 
 

@@ -15,7 +15,7 @@ from ledger.store.buckets import bound, packed_buckets
 from ledger.store.engine import Connection
 from ledger.store.inbox import last_sequenced
 from ledger.store.keys import KEY_BITS, settle_keys
-from ledger.store.labels import bucket_of, drop_recent, read_buckets_with_parts, read_recent, write_buckets
+from ledger.store.labels import bucket_of, drop_recent, read_buckets, read_recent, write_buckets
 
 RECENT = 65_536
 SLICE_BITS = 4
@@ -34,8 +34,8 @@ class GrowingRows:
         self.db: Connection | None = None
         self._recent: list[dict[int, bytes]] = [{} for _ in range(SLICES)]
         self._labels = [0] * SLICES
-        self.parts: dict[int, bytes] = {}
-        """What full buckets among them are hashed by: see `PrefixTree.insert_packed`."""
+        self.parts = [b""] * (1 << TOP_BITS)
+        """What full buckets are hashed by: see `PrefixTree.insert_packed`."""
 
     def load(self, db: Connection) -> None:
         """Take over the recent labels that the database holds of sequenced entries."""
@@ -52,12 +52,8 @@ class GrowingRows:
             raise RuntimeError(f"set db first, and ask for buckets of {TOP_BITS} bits")
         recent = self._recent
         found = [recent[prefix >> _SHIFT].get(prefix) for prefix in prefixes]
-        settled: dict[int, bytes] = {}
         missing = [prefix for prefix, data in zip(prefixes, found, strict=True) if data is None]
-        for prefix, data, parts in read_buckets_with_parts(self.db, missing):
-            settled[prefix] = data
-            if parts:
-                self.parts[prefix] = parts
+        settled = read_buckets(self.db, missing)
         return [
             data if data is not None else settled.get(prefix)
             for prefix, data in zip(prefixes, found, strict=True)
@@ -87,20 +83,12 @@ class GrowingRows:
 
     def settle(self, db: Connection, part: int, last: int) -> None:
         """Write a slice's buckets, and its keys, of entries numbered up to `last`, all that are sequenced."""
-        write_buckets(
-            db,
-            [
-                (prefix, data, self.parts.get(prefix, b""))
-                for prefix, data in sorted(self._recent[part].items())
-            ],
-        )
+        write_buckets(db, sorted(self._recent[part].items()))
         drop_recent(db, bound(part, SLICE_BITS), bound(part + 1, SLICE_BITS), last)
         step = 1 << (KEY_BITS - SLICE_BITS)
         settle_keys(db, part * step, (part + 1) * step, last)
 
     def settled(self, part: int) -> None:
         """The transaction of `settle` has committed."""
-        for prefix in self._recent[part]:
-            self.parts.pop(prefix, None)
         self._recent[part].clear()
         self._labels[part] = 0

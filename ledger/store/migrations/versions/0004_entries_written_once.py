@@ -96,7 +96,7 @@ def _move_log(db: sa.Connection) -> None:
 
 
 def _move_labels(db: sa.Connection) -> None:
-    buckets: list[tuple[int, bytes, bytes]] = []
+    buckets: list[tuple[int, bytes]] = []
     after = b""
     while True:
         rows = run(
@@ -108,7 +108,7 @@ def _move_labels(db: sa.Connection) -> None:
             whole = [row for row in rows if bucket_of(bytes(row[0])) != cut]
         for prefix, several in groupby(whole, lambda row: bucket_of(bytes(row[0]))):
             data = b"".join(bytes(label) + index.to_bytes(8, "big") for label, index in several)
-            buckets.append((prefix, data, b""))
+            buckets.append((prefix, data))
         insert_rows(db, schema.label_buckets, buckets)
         if len(rows) < STEP:
             return
