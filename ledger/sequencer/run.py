@@ -219,6 +219,7 @@ class Sequencer:
             self._swap(db, tip.state, state)
             log.append_batches(db, spans)
             log.write_tiles(db, close.tiles)
+            log.drop_leaf_tiles(db, tip.state.size, state.size)
             log.add_day_counts(db, [(*key, count) for key, count in batch.counts().items()])
             labels.add_changes(db, state.size, changes)
             if state.pages_covers == state.size:

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
-from ledger.core.merkle import HASH_BYTES
+from ledger.core.merkle import HASH_BYTES, leaf_hash
+from ledger.core.tiles import FULL_WIDTH
 from ledger.store import schema
 from ledger.store.engine import Connection, run, run_many
 from ledger.store.schema import SCHEMA_VERSION
@@ -20,6 +21,9 @@ from ledger.store.statements import among, insert_rows
 
 STATE = "size, root, labels, index_root, registrations, pages_covers, last"
 CHUNK = 500
+
+TILES_KEPT = 65_536
+"""Leaves whose hashes are stored beside their entries, at the log's end: receipts are mostly made there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,18 +216,18 @@ def read_numbered(db: Connection, numbers: Sequence[int]) -> dict[int, bytes]:
 
 
 def read_leaf_hashes(db: Connection, indices: Sequence[int]) -> dict[int, bytes]:
-    """The leaf hashes at these indices, out of the hash tiles: they stay when entries leave."""
+    """The leaf hashes at these indices, also of entries that have left."""
     found: dict[int, bytes] = {}
     tiles: dict[int, bytes] = {}
     for index in indices:
-        n, slot = divmod(index, 256)
+        n, slot = divmod(index, FULL_WIDTH)
         if n not in tiles:
-            data = run(db, "SELECT data FROM tree_tiles WHERE level = 0 AND n = ?", (n,)).scalar()
-            tiles[n] = bytes(data or b"")
+            tiles[n] = _stored_tile(db, 0, n)
         digest = tiles[n][HASH_BYTES * slot : HASH_BYTES * (slot + 1)]
         if len(digest) == HASH_BYTES:
             found[index] = digest
-    return found
+    others = [index for index in indices if index not in found]
+    return found | {index: leaf_hash(entry) for index, entry in read_entries_at(db, others).items()}
 
 
 def write_tiles(db: Connection, tiles: Iterable[tuple[int, int, bytes]]) -> None:
@@ -242,21 +246,48 @@ def read_tile(db: Connection, level: int, n: int, width: int) -> bytes:
     A tile never changes but by growing, so this is the tile of every tree large enough.
     Raises LookupError when the log is not.
     """
-    data = run(db, "SELECT data FROM tree_tiles WHERE level = ? AND n = ?", (level, n)).scalar()
-    if data is None or len(data) < 32 * width:
+    data = _stored_tile(db, level, n)
+    if not data and level == 0:
+        start = n * FULL_WIDTH
+        data = b"".join(map(leaf_hash, read_entries(db, start, start + width)))
+    if len(data) < HASH_BYTES * width:
         raise LookupError(f"tile {level}/{n}: the store does not hold {width} hashes of it")
-    return bytes(data[: 32 * width])
+    return data[: HASH_BYTES * width]
 
 
-def read_tiles(db: Connection, level: int, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
-    """Hash tiles n = start … stop−1 of a level as (n, hashes), the last possibly partial."""
-    rows = run(
-        db,
-        "SELECT n, data FROM tree_tiles WHERE level = ? AND n >= ? AND n < ? ORDER BY n",
-        (level, start, stop),
-    )
-    for n, data in rows:
-        yield n, bytes(data)
+def _stored_tile(db: Connection, level: int, n: int) -> bytes:
+    """What is stored of a hash tile; nothing when it is not there."""
+    data = run(db, "SELECT data FROM tree_tiles WHERE level = ? AND n = ?", (level, n)).scalar()
+    return bytes(data or b"")
+
+
+def drop_leaf_tiles(db: Connection, before: int, size: int) -> None:
+    """The log has grown from `before` to `size` leaves: let go of the tiles of leaf hashes that are TILES_KEPT behind.
+
+    The entries say the same. Where those have left, the tiles stay (`keep_leaf_tiles`).
+    """
+    start, stop = ((at - TILES_KEPT) // FULL_WIDTH for at in (before, size))
+    start = max(0, start)
+    if start >= stop:
+        return
+    # Entries leave in order, so the first tells. An index root has no number; then the next leaf has one.
+    numbers = sorted(read_numbers_at(db, [start * FULL_WIDTH, start * FULL_WIDTH + 1]).values())
+    if read_numbered(db, numbers[:1]):
+        run(db, "DELETE FROM tree_tiles WHERE level = 0 AND n >= ? AND n < ?", (start, stop))
+
+
+def keep_leaf_tiles(db: Connection, first: int, stop: int) -> None:
+    """Entries numbered first … stop−1, all in full tiles, are about to leave: store the tiles that are not there."""
+    row = run(
+        db, "SELECT MIN(number), MAX(number) FROM entries WHERE number >= ? AND number < ?", (first, stop)
+    ).one()
+    places = index_of(db, [number for number in row if number is not None]).values()
+    if not places:
+        return
+    tiles = range(min(places) // FULL_WIDTH, max(places) // FULL_WIDTH + 1)
+    rows = run(db, "SELECT n FROM tree_tiles WHERE level = 0 AND n >= ? AND n < ?", (tiles.start, tiles.stop))
+    there = {n for (n,) in rows.all()}
+    write_tiles(db, [(0, n, read_tile(db, 0, n, FULL_WIDTH)) for n in tiles if n not in there])
 
 
 def add_registration(db: Connection, number: int, index: int | None, entry: bytes) -> None:

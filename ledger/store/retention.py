@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ledger.core.tiles import FULL_WIDTH
 from ledger.store.engine import Connection, run
-from ledger.store.log import index_of, read_size
+from ledger.store.log import index_of, keep_leaf_tiles, read_size
 from ledger.store.publication import read_publication
 
 
@@ -40,7 +40,11 @@ def may_leave(db: Connection, closed_by: int, low: int = 0) -> tuple[int, int]:
 
 
 def drop_entries(db: Connection, first: int, stop: int) -> int:
-    """Let the entries numbered first … stop−1 leave; how many there were. `may_leave` said that they may."""
+    """Let the entries numbered first … stop−1 leave; how many there were. `may_leave` said that they may.
+
+    Their leaf hashes stay, in tiles.
+    """
+    keep_leaf_tiles(db, first, stop)
     return run(db, "DELETE FROM entries WHERE number >= ? AND number < ?", (first, stop)).rowcount
 
 

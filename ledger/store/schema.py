@@ -109,7 +109,8 @@ index_changes = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
-# Hash tiles of the whole tree (tlog-tiles), the partial ones at the right edge included and rewritten.
+# Hash tiles of the whole tree (tlog-tiles), the partial ones at the right edge included and rewritten.  Of full ones at
+# level 0 those near the log's end, and where entries have left: elsewhere the entries say the same (log.py).
 tree_tiles = Table(
     "tree_tiles",
     metadata,

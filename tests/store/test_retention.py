@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +17,8 @@ from sqlalchemy import event
 
 from ledger.core.entries import decode_entry
 from ledger.core.index import EMPTY
-from ledger.core.merkle import EMPTY_ROOT, leaf_hash
+from ledger.core.merkle import EMPTY_ROOT, leaf_hash, tree_root
+from ledger.core.tiles import Tile, TileHashes
 from ledger.sequencer import leaving
 from ledger.sequencer import run as sequencer_run
 from ledger.sequencer.leaving import Leaving
@@ -104,7 +105,7 @@ def test_something_leaves_that_is_needed_or_too_young(engine: str, tmp_path: Pat
         model = Model(batches)
         size, closed_by = int(model.size * published), 1000 + int((model.now - 1000) * at)
         with store.write() as db:
-            for table in ("entries", "batches"):
+            for table in ("entries", "batches", "tree_tiles"):
                 run(db, f"DELETE FROM {table}")
             log.append_batches(db, model.rows)
             run(db, "UPDATE state SET size = ?, last = ?", (model.size, model.next - 1))
@@ -141,6 +142,10 @@ def test_something_leaves_that_is_needed_or_too_young(engine: str, tmp_path: Pat
                     log.read_entries(db, 0, model.size)
             whole = log.read_entries_at(db, range(model.size))
             assert whole.keys() == set(range(model.size)) - {leaf for _, leaf, _ in model.places[:kept]}
+            # No tile was stored, so those were made of the entries before they left.
+            leaves = {leaf: leaf_hash(b"%d" % number) for number, leaf, _ in model.places}
+            found = log.read_leaf_hashes(db, range(model.size))
+            assert {leaf: found[leaf] for leaf in leaves} == leaves and len(found) == model.size
 
     check()
     store.close()
@@ -189,6 +194,40 @@ def test_entries_leave_before_their_time_or_never(
     with ledger.store.write() as db:
         run(db, "UPDATE publication SET published_size = 6")
     assert first(1000) == 512, "the published size went back, and no more than had left is gone"
+
+
+@pytest.mark.parametrize("kept", [0, 256, 700])
+def test_a_leaf_hash_is_lost_with_its_tile_or_its_entry(
+    ledger: SmallLedger, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """Tiles go where the entries are, entries go where the tiles are, in turn and at odd places."""
+    monkeypatch.setattr(log, "TILES_KEPT", kept)
+    monkeypatch.setattr(leaving, "SLICE", 130)
+    raws = [*ledger.entries(), *grow(ledger, 300, 1, 255, 90)]
+    publish(ledger.store, 400)
+    let_leave(ledger)
+    raws += grow(ledger, 700, 90)
+    publish(ledger.store, 1200)
+    let_leave(ledger)
+    raws += grow(ledger, 333)
+    with ledger.store.read() as db:
+        assert first_leaf_held(db) == 1024
+        stored = set(run(db, "SELECT n FROM tree_tiles WHERE level = 0").scalars())
+        assert stored == set(range(7)) if kept == 700 else {0, 1, 2, 3, 6} <= stored < set(range(7))
+        found = log.read_leaf_hashes(db, range(ledger.size()))
+        known = {leaf_hash(raw) for raw in raws}
+        assert len(found) == ledger.size() and known <= set(found.values())
+        for n in range(7):
+            width = min(256, ledger.size() - 256 * n)
+            tile = b"".join(found[at] for at in range(256 * n, 256 * n + width))
+            assert log.read_tile(db, 0, n, width) == tile
+        assert tree_root(ledger.size(), TileHashes(read_from(db), ledger.size())) == log.read_state(db).root
+        with pytest.raises(LookupError):
+            log.read_tile(db, 0, 6, 256)
+
+
+def read_from(db: Connection) -> Callable[[Tile], bytes]:
+    return lambda tile: log.read_tile(db, tile.level, tile.n, tile.width)
 
 
 def test_one_slice_takes_all_at_once(ledger: SmallLedger, monkeypatch: pytest.MonkeyPatch) -> None:

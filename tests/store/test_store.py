@@ -184,7 +184,7 @@ def test_a_tile_is_cut_to_the_tree_asked_for_and_missing_hashes_are_said(store: 
         log.write_tiles(db, [(0, 0, b"a" * 32)])
         log.write_tiles(db, [(0, 0, b"a" * 32 + b"b" * 32), (1, 0, b"c" * 32)])
         assert log.read_tile(db, 0, 0, 1) == b"a" * 32
-        assert list(log.read_tiles(db, 0, 0, 5)) == [(0, b"a" * 32 + b"b" * 32)]
+        assert log.read_tile(db, 0, 0, 2) == b"a" * 32 + b"b" * 32
         with pytest.raises(LookupError):
             log.read_tile(db, 0, 0, 3)
         with pytest.raises(LookupError):
