@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from verifier_cli.commandline import log_at, now, read_policy, run
 from verifier_cli.options import (
     JOBS,
     AuditOption,
@@ -36,15 +37,14 @@ def audit(
     state: StateOption = None,
 ) -> None:
     """Replay the whole log: every entry, every tile, every index root, every rule. Goes on where it was stopped."""
-    from verifier_cli import cli
 
     def work() -> Outcome:
         from verifier_cli.audit import Wish, audit_command
         from verifier_cli.auditprogress import AuditProgress
 
         wish = Wish(since, upto, jobs, kept, fresh, state)
-        trusted = cli._policy(policy)
-        with AuditProgress(as_json) as progress, closing(cli._log(log)) as source:
-            return audit_command(source, trusted, cli._now(), wish, progress)
+        trusted = read_policy(policy)
+        with AuditProgress(as_json) as progress, closing(log_at(log)) as source:
+            return audit_command(source, trusted, now(), wish, progress)
 
-    cli._run("audit", as_json, work, {"policy": policy, "log": log})
+    run("audit", as_json, work, {"policy": policy, "log": log})

@@ -1,31 +1,21 @@
 """The commands of `glassbook-verify`, their options and exit codes (docs/verifier.md).
 
-Each command gathers its input, lets one module do the work and shows its `Outcome`. Whatever is raised
-on the way becomes one message that says where, what and, in an exit code, whether something was refuted
-(1), asked for wrongly (2) or could not be checked (3). Personal data is printed only as the result of a
-command that was given keys, never in an error.
+Each command gathers its input, lets one module do the work and shows its `Outcome` (commandline.py). The longer ones
+stand in files of their own, named after them.
 """
 
-import os
 import re
 import sys
-import time
-import traceback
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from ledger.client.openlog import open_log
-from ledger.client.publiclog import ClosableLog, Moved, Unreachable
 from ledger.core.encoding import sha256
-from ledger.core.errors import GlassbookError, Malformed, Refuted
-from ledger.core.policy import Policy, parse_policy
-from ledger.files import FileRefused, read_limited
 from verifier_cli.auditcommand import audit
+from verifier_cli.commandline import log_at, now, read_file, read_policy, run
 from verifier_cli.options import (
     JsonOption,
     LangOption,
@@ -34,15 +24,12 @@ from verifier_cli.options import (
     PolicyOption,
     StateOption,
 )
-from verifier_cli.outcome import Outcome, Verdict, write_refutation
+from verifier_cli.outcome import Outcome
 from verifier_cli.promisecommand import promise
-from verifier_cli.report import Progress, show, warn
+from verifier_cli.report import Progress
 from verifier_cli.statscommand import stats
 from verifier_cli.violationcommand import violation
 from verifier_cli.watchcommand import watch
-
-MAX_POLICY = 1 << 20  # bytes
-MAX_FILE = 16 << 20  # bytes of a receipt, evidence or keys file
 
 app = typer.Typer(
     name="glassbook-verify",
@@ -69,11 +56,11 @@ def receipt(
     def work() -> Outcome:
         from verifier_cli.offline import check_receipt_file
 
-        data, trusted = _read(file), _policy(policy)
+        data, trusted = read_file(file), read_policy(policy)
         about.update(policy=policy.read_bytes(), receipt=data)
-        return check_receipt_file(str(file), data, trusted, _now(), lang)
+        return check_receipt_file(str(file), data, trusted, now(), lang)
 
-    _run("receipt", as_json, work, about)
+    run("receipt", as_json, work, about)
 
 
 @app.command()
@@ -90,12 +77,12 @@ def evidence(
     def work() -> Outcome:
         from verifier_cli.offline import check_evidence_file
 
-        data, trusted = _read(file), _policy(policy)
+        data, trusted = read_file(file), read_policy(policy)
         # The file itself may open claims about a person: only its hash goes on.
         about.update(policy=policy.read_bytes(), evidence_sha256=sha256(data).hex())
-        return check_evidence_file(str(file), data, trusted, _now(), lang)
+        return check_evidence_file(str(file), data, trusted, now(), lang)
 
-    _run("evidence", as_json, work, about)
+    run("evidence", as_json, work, about)
 
 
 @app.command()
@@ -139,12 +126,12 @@ def mine(
         from verifier_cli.mine import Wish, mine_command
 
         wish = None if evidence_to is None else Wish(evidence_to, tuple(entry or ()), claims)
-        files = [(str(path), _read(path)) for path in keys]
-        trusted = _policy(policy)
-        with Progress(as_json) as progress, closing(_log(log, progress)) as source:
-            return mine_command(source, trusted, files, _now(), lang, wish, state, progress)
+        files = [(str(path), read_file(path)) for path in keys]
+        trusted = read_policy(policy)
+        with Progress(as_json) as progress, closing(log_at(log, progress)) as source:
+            return mine_command(source, trusted, files, now(), lang, wish, state, progress)
 
-    _run("mine", as_json, work, {"policy": policy, "log": log})
+    run("mine", as_json, work, {"policy": policy, "log": log})
 
 
 @app.command()
@@ -181,16 +168,16 @@ def consistency(
         from verifier_cli.forks import judge_file
 
         if evidence_file is not None:
-            return judge_file(str(evidence_file), _read(evidence_file), _policy(policy))
+            return judge_file(str(evidence_file), read_file(evidence_file), read_policy(policy))
         assert log
         about["policy"] = policy.read_bytes()
-        earlier = None if since is None else (str(since), _read(since, 1 << 20))
-        trusted = _policy(policy)
-        with closing(_log(log)) as source:
-            return consistency_command(source, trusted, _now(), earlier, state)
+        earlier = None if since is None else (str(since), read_file(since, 1 << 20))
+        trusted = read_policy(policy)
+        with closing(log_at(log)) as source:
+            return consistency_command(source, trusted, now(), earlier, state)
 
     about: dict[str, Any] = {"log": log}
-    _run("consistency", as_json, work, about)
+    run("consistency", as_json, work, about)
 
 
 app.command()(audit)
@@ -230,13 +217,13 @@ def show_entry(
         from verifier_cli.show import show_file, show_index
 
         if index is None:
-            return show_file(_read(Path(what)), lang)
+            return show_file(read_file(Path(what)), lang)
         assert policy is not None and log
-        trusted = _policy(policy)
-        with closing(_log(log)) as source:
-            return show_index(source, trusted, index, _now(), lang)
+        trusted = read_policy(policy)
+        with closing(log_at(log)) as source:
+            return show_index(source, trusted, index, now(), lang)
 
-    _run("show", as_json, work)
+    run("show", as_json, work)
 
 
 @app.command(
@@ -262,25 +249,6 @@ def main() -> None:
     app()
 
 
-# -- input ---------------------------------------------------------------------------------------------
-
-
-def _now() -> int:
-    return int(time.time())
-
-
-def _read(path: Path, limit: int = MAX_FILE) -> bytes:
-    return read_limited(path, limit)
-
-
-def _policy(path: Path) -> Policy:
-    return parse_policy(read_limited(path, MAX_POLICY))
-
-
-def _log(where: str | list[str], progress: Progress | None = None) -> ClosableLog:
-    return open_log(where, None if progress is None else progress.reading, warn)
-
-
 def _claims(text: str) -> tuple[str, ...]:
     from ledger.core.sdjwt import CLAIMS
 
@@ -288,49 +256,3 @@ def _claims(text: str) -> tuple[str, ...]:
     if any(name not in CLAIMS and name != "all" for name in named):
         raise typer.BadParameter(f"--open: no claim of that name; there are: all, {', '.join(CLAIMS)}")
     return named
-
-
-# -- what comes out ------------------------------------------------------------------------------------
-
-
-def _run(
-    command: str, as_json: bool, work: Callable[[], Outcome], about: Mapping[str, Any] | None = None
-) -> NoReturn:
-    """Do the work, show what came of it and end with its exit code. `about` goes into the evidence."""
-    try:
-        outcome = work()
-    except Refuted as error:
-        path = write_refutation(command, error, about)
-        outcome = Outcome(command, Verdict.REFUTED, str(error), evidence_file=path)
-    except Moved as error:
-        outcome = Outcome(command, Verdict.NOT_CHECKED, f"{error}; try again")
-    except Unreachable as error:
-        outcome = Outcome(command, Verdict.NOT_CHECKED, str(error))
-    except Malformed as error:
-        outcome = Outcome(command, Verdict.NOT_CHECKED, f"{error}; nothing was checked with it")
-    except (FileRefused, GlassbookError) as error:
-        outcome = Outcome(command, Verdict.NOT_CHECKED, str(error))
-    except OSError as error:
-        name = f"{error.filename}: " if error.filename else ""
-        outcome = Outcome(command, Verdict.NOT_CHECKED, f"{name}{error.strerror or type(error).__name__}")
-    except KeyboardInterrupt:
-        outcome = Outcome(command, Verdict.NOT_CHECKED, "stopped before the check was done")
-    except Exception as error:  # a fault of this program: name its place, not the data it met
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        what = (
-            f"a fault in this program ({type(error).__name__} at {Path(place.filename).name}:{place.lineno})"
-        )
-        outcome = Outcome(command, Verdict.NOT_CHECKED, f"{what}; please report it")
-    code = outcome.verdict.exit_code
-    try:
-        show(outcome, as_json)
-        sys.stdout.flush()
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            # A full disk is no refutation, and a result that nobody can read no success.
-            code = code or Verdict.NOT_CHECKED.exit_code
-            with suppress(OSError):
-                print(f"the result could not be written: {error.strerror}; {outcome.told}", file=sys.stderr)
-        # Of a pipe, whoever reads has enough. What is left in the buffers must not be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise typer.Exit(code)

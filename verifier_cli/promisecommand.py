@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from verifier_cli.commandline import log_at, now, read_file, read_policy, run
 from verifier_cli.options import JsonOption, LangOption, PolicyOption
 from verifier_cli.outcome import Outcome
 from verifier_cli.report import Progress
@@ -42,8 +43,6 @@ def promise(
     lang: LangOption = "en",
 ) -> None:  # fmt: skip
     """Was a ledger's promise to publish in time kept? Exit 0: yes. Exit 1: broken. Exit 3: not decided."""
-    from verifier_cli import cli
-
     if not log and not _is_evidence(file):
         raise typer.BadParameter("a promise is held against a log: give --log URL|DIR")
     if checkpoint is not None and entry is not None:
@@ -53,19 +52,19 @@ def promise(
         from ledger.core.errors import Malformed
         from verifier_cli.promise import broken_promise_command, promise_command
 
-        data, trusted = cli._read(file), cli._policy(policy)
+        data, trusted = read_file(file), read_policy(policy)
         with Progress(as_json) as progress:
             if data[:1] == b"{":
-                with nullcontext() if not log else closing(cli._log(log)) as opened:
-                    return broken_promise_command(opened, trusted, cli._now(), str(file), data, progress)
+                with nullcontext() if not log else closing(log_at(log)) as opened:
+                    return broken_promise_command(opened, trusted, now(), str(file), data, progress)
             if not log:
                 raise Malformed(str(file), "is another file than it was a moment ago")
-            promised = None if entry is None else cli._read(entry)
-            note = None if checkpoint is None else cli._read(checkpoint, MAX_NOTE)
-            with closing(cli._log(log, progress)) as source:
-                return promise_command(source, trusted, cli._now(), str(file), data, promised, note, progress)
+            promised = None if entry is None else read_file(entry)
+            note = None if checkpoint is None else read_file(checkpoint, MAX_NOTE)
+            with closing(log_at(log, progress)) as source:
+                return promise_command(source, trusted, now(), str(file), data, promised, note, progress)
 
-    cli._run("promise", as_json, work, {"policy": policy, "log": log or []})
+    run("promise", as_json, work, {"policy": policy, "log": log or []})
 
 
 def _is_evidence(file: Path) -> bool:

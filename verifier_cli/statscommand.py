@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from verifier_cli.commandline import log_at, now, read_policy, run
 from verifier_cli.options import (
     JOBS,
     AuditOption,
@@ -47,8 +48,6 @@ def stats(
     lang: LangOption = "en",
 ) -> None:
     """Counts by source, day, month, activity or expiry of seals, from audited entries only."""
-    from verifier_cli import cli
-
     if by not in BY:
         raise typer.BadParameter(f"--by {by}: one of {', '.join(BY)}")
     if as_json and as_csv:
@@ -63,16 +62,16 @@ def stats(
         from verifier_cli.stats import stats_command
         from verifier_cli.statsrows import Wish
 
-        trusted = cli._policy(policy)
+        trusted = read_policy(policy)
         wish = Wish(by, tuple(source or ()), since, until, lang)
         place = audit or data_path(trusted, "audit", ".sqlite")
-        with AuditProgress(as_json) as progress, closing(cli._log(log)) as opened:
+        with AuditProgress(as_json) as progress, closing(log_at(log)) as opened:
             return stats_command(
-                opened, trusted, cli._now(), place, wish,
+                opened, trusted, now(), place, wish,
                 jobs=jobs, audited_only=audited, as_csv=as_csv, progress=progress,
             )  # fmt: skip
 
-    cli._run("stats", as_json, work, {"policy": policy, "log": log})
+    run("stats", as_json, work, {"policy": policy, "log": log})
 
 
 def _day(option: str, text: str | None) -> int | None:

@@ -7,6 +7,7 @@ import typer
 
 from ledger.core.errors import Malformed, Refuted
 from ledger.core.policy import Policy
+from verifier_cli.commandline import now, read_file, read_policy, run
 from verifier_cli.options import JsonOption, LangOption, OfflineLogOption, PolicyOption
 from verifier_cli.outcome import Line, Outcome, Verdict, numbered
 from verifier_cli.violation import replay_command
@@ -27,12 +28,11 @@ def violation(
     lang: LangOption = "en",
 ) -> None:
     """Check offline that a log broke a rule. Exit 1: it did, and the file proves it. Exit 3: not by this file."""
-    from verifier_cli import cli
 
     def work() -> Outcome:
-        return violation_command(str(file), cli._read(file), cli._policy(policy), cli._now())
+        return violation_command(str(file), read_file(file), read_policy(policy), now())
 
-    cli._run("violation", as_json, work)
+    run("violation", as_json, work)
 
 
 def violation_command(name: str, data: bytes, policy: Policy, now: int) -> Outcome:

@@ -5,8 +5,8 @@
     watch.verdict()         what is firing now, as an exit code
 
 A round goes the way of a reader: newest checkpoint, quorum, consistency with the one remembered, audit of the entries
-since the last one, and then what breaks no rule and still is not well (watchrules.py). Whatever it finds becomes a
-condition of some kind (watchalerts.py); kinds that could not be judged this time stay as they were.
+since the last one (watchaudit.py), and then what breaks no rule and still is not well (watchrules.py). Whatever it
+finds becomes a condition of some kind (watchalerts.py); kinds that could not be judged this time stay as they were.
 
 What is remembered lies in three files, each replaced in one step or one transaction, so that a watch can be killed at
 any point: the checkpoint as `consistency` keeps it, the audit as `audit` keeps it, and the alerts.
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,12 @@ from ledger.client.view import View
 from ledger.core.errors import Fork, Malformed, ProofRefuted, Refuted, Rollback, RuleBroken
 from ledger.core.policy import Opened, Policy
 from ledger.core.replay import Replay, Violation
-from ledger.files import FileRefused
-from verifier_cli.auditfile import AuditFile
-from verifier_cli.auditing import Advanced, Auditor
-from verifier_cli.consistency import check_audited, follow, open_after, open_earlier
+from verifier_cli.auditing import Advanced
+from verifier_cli.consistency import follow, open_after, open_earlier
 from verifier_cli.outcome import Verdict, write_refutation
 from verifier_cli.violation import write_violation_evidence
 from verifier_cli.watchalerts import Alert, Alerts, Condition, WatchState, load_state, save_state, state_path
+from verifier_cli.watchaudit import Bar, WatchedAudit
 from verifier_cli.watchhooks import Webhook
 from verifier_cli.watchmetrics import Figures
 from verifier_cli.watchrules import (
@@ -46,13 +45,6 @@ from verifier_cli.watchrules import (
     witnesses_of,
 )
 from verifier_cli.words import plain
-
-WORTH_A_BAR = 20_000
-"""Entries to audit from which on progress is shown."""
-
-
-Bar = AbstractContextManager[Callable[[int, int], None] | None]
-"""What shows the progress of one audit: called with the entries audited and all there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +108,7 @@ class Watch:
         self._newest: int | None = None
         self._size = 0
         self._checked = False
-        self._file = AuditFile.open(places.audit)
-        self._replay: Replay | None = None
-        self._auditor = Auditor(log, policy.origin, wishes.jobs)
+        self._audited = WatchedAudit(log, policy.origin, places.audit, wishes.jobs)
         self._hooks: list[Webhook] = []
         try:
             for url in dict.fromkeys(urls):
@@ -210,27 +200,16 @@ class Watch:
         """Take the audit on to `view`, and raise what it finds."""
         newest = now if view.opened.newest is None else view.opened.newest
         try:
-            replay = self._loaded(view, newest)
-            if replay.size > view.size:
-                return  # another program audited a newer checkpoint with this file
-            replay.newest = newest
-            with self._bar() if view.size - replay.size > WORTH_A_BAR else nullcontext() as progress:
-                advanced = self._auditor.advance(
-                    replay, view.opened.checkpoint, save=self._save, progress=progress, stop=self.stop
-                )
+            found = self._audited.advance(view, newest, self._bar, self.stop)
         except Fork as error:
-            self._replay = None
             raise self._refuted("fork", "audit", error, now) from None
         except ProofRefuted as error:
-            self._replay = None
             raise self._refuted("copy", "", error, now) from None
-        except BaseException:
-            # What is in memory may be ahead of what is proven: the next round loads what was saved.
-            self._replay = None
-            raise
+        if found is None:
+            return
+        replay, advanced = found
         self._judge("copy", self._copy(view, replay, advanced, now), now)
         if advanced.summary is None:
-            self._replay = None
             return
         self._judge("violation", self._violations(view, replay, now), now)
         self._judge("silent", silent_sources(replay, self._wishes.silent_days, self._wishes.lang), now)
@@ -241,19 +220,6 @@ class Watch:
             except Refuted as error:
                 raise self._refuted("checkpoint", "", error, now) from None
         self._judge("checkpoint", [], now)
-
-    def _loaded(self, view: View, newest: int) -> Replay:
-        if self._replay is None:
-            with _of_this_computer():
-                replay = self._file.load(self._policy.origin, newest, view.size)
-            if replay.size <= view.size:
-                check_audited(view, replay)
-            self._replay = replay
-        return self._replay
-
-    def _save(self, replay: Replay) -> None:
-        with _of_this_computer():
-            self._file.save(replay)
 
     def _copy(self, view: View, replay: Replay, advanced: Advanced, now: int) -> list[Condition]:
         if not advanced.of_copy:
@@ -337,7 +303,7 @@ class Watch:
         self._show(result, now)
 
     def _show(self, result: str, now: int) -> None:
-        one, replay = self.figures, self._replay
+        one, replay = self.figures, self._audited.replay
         one.size, one.newest, one.last_round = self._size, self._newest, now
         if replay is not None:
             one.audited, one.violations = replay.size, len(replay.violations)
@@ -384,17 +350,7 @@ class Watch:
         """Stop telling, end the processes, let go of the files; what no webhook has taken is kept for next time."""
         for hook in self._hooks:
             hook.close(seconds)
-        self._auditor.close()
-        self._file.close()
-
-
-@contextmanager
-def _of_this_computer() -> Iterator[None]:
-    """A file kept here that is not what it should be: no fault of the log, which `Malformed` would stand for."""
-    try:
-        yield
-    except Malformed as error:
-        raise FileRefused(str(error)) from None
+        self._audited.close()
 
 
 def _words(violation: Violation) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from verifier_cli.commandline import log_at, now, read_policy, run
 from verifier_cli.options import (
     JOBS,
     AuditOption,
@@ -89,8 +90,6 @@ def watch(
     state: StateOption = None,
 ) -> None:
     """Audit what is new, for ever; say what begins and ends to be wrong."""
-    from verifier_cli import cli
-
     if once and until_violation:
         raise typer.BadParameter("--once and --until-violation: give one of them")
     address = None if metrics is None else _address(metrics)
@@ -105,15 +104,15 @@ def watch(
         from verifier_cli.watchrules import witnesses_of
 
         about["policy"] = policy.read_bytes()
-        trusted = cli._policy(policy)
+        trusted = read_policy(policy)
         places = Places(state or default_path(trusted), audit or data_path(trusted, "audit", ".sqlite"))
         wishes = Wishes(stale, silent, patience, unreachable, jobs, lang)
         stop = threading.Event()
         with told_by_name(places.audit):
-            source = cli._log(log)
+            source = log_at(log)
             watched = Watch(
                 source, trusted, places, wishes,
-                clock=cli._now, tell=_teller(as_json, quiet=as_json and once), say=_say, urls=webhook or (),
+                clock=now, tell=_teller(as_json, quiet=as_json and once), say=_say, urls=webhook or (),
                 about=about, bar=lambda: AuditProgress(as_json), stop=stop,
             )  # fmt: skip
             try:
@@ -133,7 +132,7 @@ def watch(
                 source.close()
             return _outcome(watched, stopped=stop.is_set(), compact=as_json and not once)
 
-    cli._run("watch", as_json, work, about)
+    run("watch", as_json, work, about)
 
 
 def _rounds(watched: Watch, interval: float, once: bool, until_violation: bool) -> None:

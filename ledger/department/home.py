@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ledger.client.publiclog import Unreachable
+from ledger.client.openlog import open_log
+from ledger.client.publiclog import ClosableLog, Unreachable
 from ledger.client.view import View
+from ledger.core.errors import GlassbookError
 from ledger.core.keys import Ed25519PrivateKey, SigningKey
 from ledger.core.policy import Policy
 from ledger.department.epochkeys import destroyed_epochs
@@ -17,7 +19,7 @@ from ledger.department.outbox import Outbox
 from ledger.department.publicview import open_view
 from ledger.department.records import RecordMaker
 from ledger.department.registration import Registration, find_registration, kept_registration
-from ledger.department.settings import FILE, CannotGoOn, Settings, read_policy, read_settings
+from ledger.department.settings import FILE, CannotGoOn, Settings, is_url, read_policy, read_settings
 from ledger.files import FileRefused, read_private
 from ledger.keyfiles import ask_passphrase, read_ed25519, read_signing_key
 
@@ -37,9 +39,11 @@ class Home:
         self.outbox = Outbox(self.settings.outbox)
         self._passphrase = passphrase
         self._policy: Policy | None = None
+        self._log: ClosableLog | None = None
         self._lock: int | None = None
 
     def close(self) -> None:
+        self._disconnect()
         self.outbox.close()
         if self._lock is not None:
             os.close(self._lock)
@@ -62,8 +66,26 @@ class Home:
         return self._policy
 
     def view(self, now: int) -> View:
-        """The published log at its newest checkpoint; raises Unreachable, Malformed or Refuted."""
-        return open_view(self.settings, self.policy, now)
+        """The published log at its newest checkpoint; raises Unreachable, Malformed or Refuted.
+
+        Connections to it are kept for the next look, unless this one fails.
+        """
+        try:
+            return open_view(self.settings, self.policy, now, self._connected())
+        except GlassbookError:
+            self._disconnect()
+            raise
+
+    def _connected(self) -> ClosableLog | None:
+        """The log at its URL; None for a folder, which is opened for each look: it would keep its index in memory."""
+        if self._log is None and is_url(self.settings.log):
+            self._log = open_log(self.settings.log)
+        return self._log
+
+    def _disconnect(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
     def registration(self, now: int, say: Say) -> Registration:
         """What the register says about this source: from the log, or as it was kept when the log does not answer."""
@@ -101,6 +123,7 @@ class Home:
         stamp = stamp_of(self.settings.home / FILE)
         self.settings = read_settings(self.settings.home)
         self._stamp, self._policy = stamp, None
+        self._disconnect()
 
     def seeds(self) -> dict[int, Ed25519PrivateKey]:
         """The VRF keys by epoch, each a 32-byte secret in an Ed25519 key file (RFC 9381 §5.5 takes the same)."""

@@ -1,30 +1,27 @@
 """The outbox: everything a department still owes the log, and the receipts for what it has put there.
 
-One SQLite file.  What is committed survives a power cut (write-ahead log, `synchronous=FULL`), and each
-step is one transaction:
+Each step is one transaction of one file (outboxfile.py):
 
     prepare      an event's identity, the number n of each of its records, and the records themselves
     hand in      nothing changes; the same bytes go out again until an answer says more
     answered     `waiting` → `handed in`, with the ledger's promise, or `refused` with the reason
     receipt      record and promise go, the receipt comes, the stream is done up to the first number without one
 
-So n is given once, with its record or not at all, and no record leaves without a receipt.  The file names
-persons: it has mode 0600 and belongs to the department alone.
+So n is given once, with its record or not at all, and no record leaves without a receipt.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from ledger.core.entries import Record, decode_entry
-from ledger.department.outboxschema import VERSION, bring_up_to_date
-from ledger.department.settings import CannotGoOn
+from ledger.department.outboxfile import OutboxFile
+
+HELD_MARGIN_S = 60
+"""Seconds before the end of holding from which a record stays as it is: more than any transaction takes."""
+
+_STREAM = "id, epoch, seal, subject, given, done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,91 +80,8 @@ class Counts:
         return self.waiting + self.handed_in + self.refused
 
 
-class Outbox:
-    """The outbox file, opened.  Raises CannotGoOn for what the disk or the file does not allow."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        new = not path.exists()
-        if new:
-            # Made with its mode before SQLite writes the first byte, whatever the umask says.
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        with self._guard():
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
-            _use_wal(self._db)
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA foreign_keys=ON")
-            # What is deleted is overwritten: an envelope once it is logged, a person when her epoch is erased.
-            self._db.execute("PRAGMA secure_delete=ON")
-            self._make()
-
-    def _make(self) -> None:
-        version = bring_up_to_date(self._db)
-        if version != VERSION:
-            raise CannotGoOn(
-                str(self.path), f"was written by another release (format {version}); use that one"
-            )
-
-    def close(self) -> None:
-        self._db.close()
-
-    def __enter__(self) -> Outbox:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorname", "")
-            if code.startswith("SQLITE_FULL") or "full" in str(error):
-                what = "the disk is full; this step was not kept, nothing before it is lost: make room and run it again"
-            elif code.startswith("SQLITE_BUSY"):
-                what = "another program holds the outbox; let it finish and run this again"
-            elif code in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-                what = (
-                    "is damaged, or no outbox: keep it aside, put back a backup or do without, "
-                    "then run glassbook department recover, and import again what has no receipt"
-                )
-            else:
-                what = f"{error}; nothing of this step was kept"
-            raise CannotGoOn(str(self.path), what) from None
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for statements that change nothing."""
-        with self._guard():
-            yield self._db
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything inside is kept, or, when anything goes wrong, nothing."""
-        with self._guard():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    # What is remembered about the outbox itself
-
-    def get(self, name: str) -> bytes | None:
-        with self._guard():
-            row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return None if row is None else bytes(row[0])
-
-    def put(self, name: str, value: bytes | None) -> None:
-        with self._guard():
-            if value is None:
-                self._db.execute("DELETE FROM meta WHERE name = ?", (name,))
-            else:
-                self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+class Outbox(OutboxFile):
+    """The records in the outbox file, their streams and receipts; other tables have files of their own."""
 
     # Preparing, inside a transaction
 
@@ -422,22 +336,3 @@ class Outbox:
                 "ORDER BY position DESC LIMIT ?",
                 (-1 if limit is None else limit,),
             )
-
-
-def _use_wal(db: sqlite3.Connection) -> None:
-    """Several processes may make the file at the same moment, and for this SQLite does not wait by itself."""
-    for _ in range(100):
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
-                raise
-            time.sleep(0.05)
-    db.execute("PRAGMA journal_mode=WAL")
-
-
-HELD_MARGIN_S = 60
-"""Seconds before the end of holding from which a record stays as it is: more than any transaction takes."""
-
-_STREAM = "id, epoch, seal, subject, given, done"

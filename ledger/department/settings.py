@@ -123,7 +123,7 @@ def _settings(top: Table, home: Path) -> Settings:
         home=home,
         origin=origin,
         ledger=_url(top, "ledger", top.text("ledger")),
-        log=log if _is_url(log) else str(home / log),
+        log=log if is_url(log) else str(home / log),
         policy=home / top.text("policy", "policy.txt"),
         map=home / map_ if map_ else None,
         key=home / top.text("key", "keys/source.key"),
@@ -173,13 +173,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _is_url(text: str) -> bool:
+def is_url(text: str) -> bool:
+    """Whether a log is named by its URL, and not by its folder."""
     return text.startswith(("http://", "https://"))
 
 
 def _url(table: Table, name: str, text: str) -> str:
     parts = urlsplit(text)
-    if not _is_url(text) or not parts.hostname or parts.query or parts.fragment or parts.username:
+    if not is_url(text) or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise table.wrong(name, "must be an http or https URL without password and query")
     return text.rstrip("/")
 

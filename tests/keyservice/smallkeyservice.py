@@ -45,6 +45,13 @@ ACTIVITY = {
 }
 
 
+def code(answer: httpx.Response) -> str:
+    """Of a refusal: the end of its problem type."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    return str(answer.json()["type"]).removeprefix("urn:glassbook:problem:")
+
+
 class SmallKeyService(SmallDepartment):
     def __init__(self, folder: Path, provider: OpenIdProvider, again_s: float = 0.0, **settings: Any) -> None:
         super().__init__(folder)

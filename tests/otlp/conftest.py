@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from otlpagent import Agent
+from otlpreceiver import Received
 from smalldepartment import SmallDepartment
 
 
@@ -17,3 +18,9 @@ def agent(small: SmallDepartment) -> Iterator[Agent]:
     agent.start()
     yield agent
     agent.kill()
+
+
+@pytest.fixture
+def received(small: SmallDepartment) -> Iterator[Received]:
+    with Received(small) as received:
+        yield received

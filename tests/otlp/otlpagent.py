@@ -1,7 +1,6 @@
-"""A department that receives OTLP: as a process that can be killed, or in this one; and what its outbox holds.
+"""A department that receives OTLP, as a process that can be killed.
 
 agent = Agent(SmallDepartment(tmp_path)); agent.start(); agent.kill(); agent.said()
-claims_in_outbox(small)     every record opened, as the person will read it
 """
 
 from __future__ import annotations

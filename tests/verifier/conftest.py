@@ -6,13 +6,13 @@ import pytest
 from logfactory import NOW, LogFactory
 from ran import Ran, Run
 
-from verifier_cli import cli
+from verifier_cli import cli, commandline
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Run the program with these arguments, in an empty working directory and data folder."""
-    monkeypatch.setattr(cli, "_now", lambda: NOW)
+    monkeypatch.setattr(commandline, "clock", lambda: NOW)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 

@@ -225,9 +225,9 @@ def test_a_root_that_nothing_leads_to_is_one_finding(tmp_path: Path, log: LogFac
 
 KILLED = """
 import sys
-from verifier_cli import auditing, cli
+from verifier_cli import auditing, cli, commandline
 auditing.BUNDLES_AT_ONCE, auditing.SAVE_ENTRIES = 1, 300
-cli._now = lambda: {now}
+commandline.clock = lambda: {now}
 cli.main()
 """
 

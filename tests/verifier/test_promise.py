@@ -15,7 +15,7 @@ from ledger.core.encoding import b64encode
 from ledger.core.keys import Ed25519PrivateKey
 from ledger.core.merkle import leaf_hash
 from ledger.core.promise import Promise, sign_promise
-from verifier_cli import cli
+from verifier_cli import commandline
 
 DELAY = 86_400
 COMMON = ("--policy", "policy.txt", "--log", "public")
@@ -48,7 +48,7 @@ class Promising:
     def publish(self, at: int) -> None:
         """Publish under witnesses of that time, which is now."""
         self.log.publish(self.folder / "public", at)
-        self._monkeypatch.setattr(cli, "_now", lambda: at)
+        self._monkeypatch.setattr(commandline, "clock", lambda: at)
 
     def evidence(self) -> Path:
         (path,) = self.folder.glob("broken-promise-*.json")

@@ -10,7 +10,7 @@ from vectorfiles import cases, load
 
 from ledger.core.merkle import leaf_hash
 from ledger.core.tiles import ENTRIES, encode_bundle, grow_tiles, tiles_of
-from verifier_cli import cli
+from verifier_cli import commandline
 
 VECTORS = load("evidence.json")
 
@@ -18,14 +18,14 @@ VECTORS = load("evidence.json")
 @pytest.fixture(autouse=True)
 def now(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """All is looked at in the vectors' time. `run` first: it sets the log factory's."""
-    monkeypatch.setattr(cli, "_now", lambda: VECTORS["now"])
+    monkeypatch.setattr(commandline, "clock", lambda: VECTORS["now"])
 
 
 @pytest.mark.parametrize("case", cases(VECTORS["cases"]))
 def test_evidence_holds_or_not_as_the_vectors_say(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(cli, "_now", lambda: case.get("now", VECTORS["now"]))
+    monkeypatch.setattr(commandline, "clock", lambda: case.get("now", VECTORS["now"]))
     (tmp_path / "policy.txt").write_text(VECTORS["policies"][case["policy"]])
     (tmp_path / "e.json").write_text(json.dumps(case["evidence"]))
     ran = run("evidence", "e.json", "--policy", "policy.txt", "--json")

@@ -14,7 +14,7 @@ from ledger.core.encoding import format_date
 from ledger.core.entries import IndexRoot
 from ledger.core.keys import Ed25519PrivateKey, MLDSA44PrivateKey
 from ledger.core.note import CosignatureSigner, MLDSASigner
-from verifier_cli import cli
+from verifier_cli import commandline
 
 TODAY = NOW // 86_400
 W2 = CosignatureSigner("witness.example/w2", Ed25519PrivateKey.from_seed(seed("w2")))
@@ -27,7 +27,7 @@ class Clock:
 @pytest.fixture
 def clock(run: Run, monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(cli, "_now", lambda: clock.now)
+    monkeypatch.setattr(commandline, "clock", lambda: clock.now)
     return clock
 
 
