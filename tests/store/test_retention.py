@@ -144,8 +144,8 @@ def test_something_leaves_that_is_needed_or_too_young(engine: str, tmp_path: Pat
             assert whole.keys() == set(range(model.size)) - {leaf for _, leaf, _ in model.places[:kept]}
             # No tile was stored, so those were made of the entries before they left.
             leaves = {leaf: leaf_hash(b"%d" % number) for number, leaf, _ in model.places}
-            found = log.read_leaf_hashes(db, range(model.size))
-            assert {leaf: found[leaf] for leaf in leaves} == leaves and len(found) == model.size
+            hashes = log.read_leaf_hashes(db, range(model.size))
+            assert {leaf: hashes[leaf] for leaf in leaves} == leaves and len(hashes) == model.size
 
     check()
     store.close()
