@@ -49,11 +49,27 @@ class AuthenticTiles:
                 self._check_edge()
 
     def _tile(self, level: int, n: int) -> list[list[bytes]]:
+        found = self._tiles.get((level, n))  # what is in there was checked
+        if found is not None:
+            return found
         with self._lock:
             self.check()
             if (level, n) not in self._tiles:
                 self._accept(level, n, self._read(level, n))
             return self._tiles[level, n]
+
+    def take_leaves(self, n: int, leaves: list[bytes]) -> bool:
+        """Whether these are the hashes of the level-0 tile n, all of it; then it need not be fetched any more."""
+        self.check()
+        with self._lock:
+            held = self._tiles.get((0, n))
+            if held is not None:
+                return held[0] == leaves
+            rows = _fold(b"".join(leaves))
+            if rows[8][0] != self._tile(1, n // 256)[0][n % 256]:
+                return False
+            self._tiles[0, n] = rows
+            return True
 
     def prefetch(self, leaf_indices: Iterable[int]) -> None:
         """Fetch the level-0 tiles over these leaves, several at a time, and none twice."""
@@ -121,13 +137,17 @@ class AuthenticTiles:
 
 
 class AuthenticEntries:
-    """Entries of the tree behind `tiles`, each compared with its leaf hash; bundles are fetched once."""
+    """Entries of the tree behind `tiles`; bundles are fetched once.
+
+    A bundle has all that its tile of leaf hashes says, so that one is fetched only to tell which entry is wrong.
+    """
 
     def __init__(self, fetch: Callable[[Tile], bytes], tiles: AuthenticTiles, where: str) -> None:
         self._fetch = fetch
         self._tiles = tiles
         self._where = where
         self._bundles: dict[int, list[bytes]] = {}
+        self._proven: set[int] = set()  # bundles of which every entry is the tree's
 
     def read(self, indices: Iterable[int]) -> dict[int, bytes]:
         """The entries at these indices. Raises `ProofRefuted` naming the first that is not the tree's."""
@@ -140,17 +160,21 @@ class AuthenticEntries:
                 self._bundles.update(zip(missing, pool.map(self._bundle, missing), strict=True))
         elif missing:
             self._bundles[missing[0]] = self._bundle(missing[0])
-        self._tiles.prefetch(wanted)
-        found = {}
-        for index in wanted:
-            raw = self._bundles[index // 256][index % 256]
-            if leaf_hash(raw) != self._tiles.leaf_hash(index):
-                raise ProofRefuted(
-                    f"entry {index}", "the entry bundle holds another entry than the tree",
-                    entry=raw, leaf_hash=self._tiles.leaf_hash(index), index=index,
-                )  # fmt: skip
-            found[index] = raw
-        return found
+        for n in missing:
+            if self._tiles.take_leaves(n, list(map(leaf_hash, self._bundles[n]))):
+                self._proven.add(n)
+        self._tiles.prefetch(index for index in wanted if index // 256 not in self._proven)
+        return {index: self._entry(index) for index in wanted}
+
+    def _entry(self, index: int) -> bytes:
+        n, slot = divmod(index, 256)
+        raw = self._bundles[n][slot]
+        if n not in self._proven and leaf_hash(raw) != self._tiles.leaf_hash(index):
+            raise ProofRefuted(
+                f"entry {index}", "the entry bundle holds another entry than the tree",
+                entry=raw, leaf_hash=self._tiles.leaf_hash(index), index=index,
+            )  # fmt: skip
+        return raw
 
     def _bundle(self, n: int) -> list[bytes]:
         width = min(256, self._tiles.size - n * 256)

@@ -48,6 +48,18 @@ def test_each_tile_is_fetched_once() -> None:
     assert len(tree.asked) == len(set(tree.asked))
 
 
+def test_a_tile_of_leaf_hashes_is_fetched_though_its_bundle_is_whole() -> None:
+    tree = Tree(66_000)
+    tiles = tree.tiles()
+    entries = AuthenticEntries(tree.fetch, tiles, "log")
+    assert entries.read([5, 300, 65_999])[300] == b"300"
+    for index in (5, 300, 65_999):
+        check_inclusion(
+            tree.leaves[index], index, tree.size, tree.root, prove_inclusion(index, 66_000, tiles)
+        )
+    assert [tile for tile in tree.asked if tile.level == 0] == [Tile(0, 257, 208)], "that of the right edge"
+
+
 @pytest.mark.parametrize("size", [257, 700, 65_537])
 def test_one_flipped_bit_in_any_tile_that_is_used_is_refuted(size: int) -> None:
     tree = Tree(size)
