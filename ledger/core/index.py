@@ -332,7 +332,10 @@ class PrefixTree:
         """Down `label`'s path: the node that it reaches, and the bucket in which it ends or goes on."""
         states, bits = self._states, self._bits
         prefix = int.from_bytes(label[:3], "big") >> (24 - bits)
-        node = 1
+        # A node with an inner node's state has only such above it: half of the way need not be walked most times.
+        node = (1 << SHARED_BITS) + (prefix >> bits - SHARED_BITS) if bits > SHARED_BITS else 1
+        if states[node] != 2:
+            node = 1
         while states[node] == 2 and not node >> bits:
             node = 2 * node + (prefix >> (bits - node.bit_length()) & 1)
         if not states[node]:

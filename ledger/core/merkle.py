@@ -155,24 +155,27 @@ class InclusionPaths:
         self._size = size
         self._read = read
         # Of a node the hashes beside it and beside all above it, nearest first.
-        self._above: dict[Node, tuple[bytes, ...]] = {}
+        self._above: dict[tuple[int, int], tuple[bytes, ...]] = {}
 
     def prove(self, index: int) -> tuple[bytes, ...]:
         """What prove_inclusion gives. Malformed when index is not below the size."""
         if not 0 <= index < self._size:
             inclusion_nodes(index, self._size)
-        return self._beside(Node(0, index))
-
-    def _beside(self, node: Node) -> tuple[bytes, ...]:
-        path = self._above.get(node)
-        if path is None:
-            level, n = node
-            path = () if 1 << level >= self._size else self._beside(Node(level + 1, n >> 1))
+        above, size = self._above, self._size
+        level, n = 0, index
+        while 1 << level < size and (level, n) not in above:
+            level, n = level + 1, n >> 1
+        path = above.get((level, n), ())
+        while level:
+            level -= 1
+            n = index >> level
             low = (n ^ 1) << level
-            if low < self._size:  # else the last node of its row, which moves up without a sibling
-                hashes = self._read(_range(low, min(low + (1 << level), self._size)))
-                path = (fold(hashes), *path)
-            self._above[node] = path
+            if low < size:  # else the last node of its row, which moves up without a sibling
+                high = low + (1 << level)
+                beside = [Node(level, n ^ 1)] if high <= size else _range(low, size)
+                path = (fold(self._read(beside)), *path)
+            if level:  # a leaf is rarely asked for twice
+                above[level, n] = path
         return path
 
 
@@ -244,11 +247,11 @@ class InclusionChecks:
     ) -> tuple[bool, list[tuple[tuple[int, int, bytes], int]]]:
         """Whether the path leads to the root, as far as this knows, and the new nodes on it with their places."""
         way: list[tuple[tuple[int, int, bytes], int]] = []
-        if not 0 <= index < self._size or any(len(hash_) != HASH_BYTES for hash_ in (leaf, *path)):
+        if not 0 <= index < self._size or len(leaf) != HASH_BYTES:
             return False, way
         node, last, folded = index, self._size - 1, leaf
         for at, sibling in enumerate(path):
-            if last == 0:
+            if last == 0 or len(sibling) != HASH_BYTES:
                 return False, way
             if at:
                 here = node, last, folded

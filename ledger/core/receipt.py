@@ -67,7 +67,26 @@ class CheckedReceipt:
     index: int
     opened: Opened
     index_root: IndexRoot
-    steps: tuple[Step, ...]
+    shared: tuple[Step, Step]
+    """What was found of checkpoint and index root, the same for all receipts under them."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What was checked, in order."""
+        signed, covering = self.shared
+        checkpoint = self.opened.checkpoint
+        return (
+            signed,
+            Step(
+                "The entry is in the log",
+                f"Entry {self.index} of {checkpoint.size} leads to the root {b64encode(checkpoint.root)}.",
+            ),
+            covering,
+            Step(
+                "The index leads to this entry",
+                f"Under the label of this entry the index has entry {self.index}, and no other can ever stand there.",
+            ),
+        )
 
 
 def parse_receipt(data: bytes, where: str = "receipt") -> Receipt:
@@ -173,11 +192,10 @@ class ReceiptChecker:
     def check(self, receipt: Receipt) -> CheckedReceipt:
         """What check_receipt returns and raises."""
         opened, inclusion = self._open(receipt.proof.checkpoint)
-        checkpoint = opened.checkpoint
         inclusion.check(leaf_hash(receipt.entry), receipt.index, receipt.proof.hashes)
         with logged():
             entry = decode_entry(receipt.entry)
-        index_root, (signed, covering) = self._check_index_root(receipt.index_root, opened)
+        index_root, shared = self._check_index_root(receipt.index_root, opened)
         label = entry.index_label
         if label is None:
             raise RuleBroken(
@@ -188,20 +206,7 @@ class ReceiptChecker:
         if found != receipt.index:
             instead = "no entry" if found is None else f"entry {found}"
             raise ProofRefuted("receipt", f"the index has {instead} under the label of entry {receipt.index}")
-        steps = (
-            signed,
-            Step(
-                "The entry is in the log",
-                f"Entry {receipt.index} of {checkpoint.size} leads to the root {b64encode(checkpoint.root)}.",
-            ),
-            covering,
-            Step(
-                "The index leads to this entry",
-                f"Under the label of this entry the index has entry {receipt.index}, and no other can ever stand"
-                " there.",
-            ),
-        )
-        return CheckedReceipt(receipt, entry, receipt.index, opened, index_root, steps)
+        return CheckedReceipt(receipt, entry, receipt.index, opened, index_root, shared)
 
     def _open(self, note: bytes) -> tuple[Opened, InclusionChecks]:
         opened, inclusion = self._opened, self._inclusion
