@@ -10,16 +10,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ledger.core.index import TOP_BITS, Row
+from ledger.core.indexparts import SPLIT, split_bucket
 from ledger.core.indexproof import ROW
+from ledger.core.indexrows import ROW_BYTES
 from ledger.store.buckets import bound, packed_buckets
 from ledger.store.engine import Connection
 from ledger.store.inbox import last_sequenced
 from ledger.store.keys import KEY_BITS, settle_keys
-from ledger.store.labels import bucket_of, drop_recent, read_buckets, read_recent, write_buckets
+from ledger.store.labels import (
+    bucket_of,
+    drop_recent,
+    read_bucket_range,
+    read_buckets,
+    read_recent,
+    write_buckets,
+)
 
 RECENT = 65_536
 SLICE_BITS = 4
 SLICES = 1 << SLICE_BITS
+WARMED = 1024
+"""Buckets at a time: some 20 ms."""
+
 _SHIFT = TOP_BITS - SLICE_BITS
 
 
@@ -36,6 +48,7 @@ class GrowingRows:
         self._labels = [0] * SLICES
         self.parts = [b""] * (1 << TOP_BITS)
         """What full buckets are hashed by: see `PrefixTree.insert_packed`."""
+        self._warmed = 0
 
     def load(self, db: Connection) -> None:
         """Take over the recent labels that the database holds of sequenced entries."""
@@ -66,6 +79,20 @@ class GrowingRows:
             recent[prefix >> _SHIFT][prefix] = data
         for row in fresh:
             labels[row[0] >> (8 - SLICE_BITS)] += 1
+
+    def warm(self, db: Connection) -> bool:
+        """Make the `parts` of some full buckets that have none since the start; whether there was anything left to do.
+
+        A label in such a bucket costs three times as much otherwise; they are made in some 5 s for three million.
+        """
+        start, self._warmed = self._warmed, min(self._warmed + WARMED, 1 << TOP_BITS)
+        for settled in read_bucket_range(db, start, self._warmed):
+            prefix = bucket_of(settled)
+            if not self.parts[prefix]:
+                data = self._recent[prefix >> _SHIFT].get(prefix, settled)
+                if len(data) >= SPLIT * ROW_BYTES:
+                    self.parts[prefix] = split_bucket(data, TOP_BITS)[1]
+        return start < self._warmed
 
     def buckets(self, prefixes: Sequence[int], bits: int) -> Iterator[Sequence[Row]]:
         """See `IndexRows`."""

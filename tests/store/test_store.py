@@ -11,11 +11,12 @@ from smallledger import DAY, ORIGIN, SmallLedger, coverage, record
 from sqlalchemy.exc import IntegrityError
 
 from ledger.core.entries import decode_entry
+from ledger.core.indexparts import split_bucket
 from ledger.core.merkle import leaf_hash
 from ledger.sequencer import run as sequencer_run
 from ledger.sequencer.run import Sequencer
 from ledger.store import Store, StoreUnusable, envelopes, inbox, keys, labels, log, publication, settling
-from ledger.store.buckets import StoredRows, follow_tree, labels_between, load_tree
+from ledger.store.buckets import StoredRows, follow_tree, labels_between, load_tree, packed_buckets
 from ledger.store.settling import GrowingRows
 
 Row = tuple[bytes, bytes, bytes, bytes | None, bytes | None]
@@ -106,6 +107,35 @@ def test_day_counts_add_up(store: Store) -> None:
         assert log.read_day_count(db, 1, 5) == 5
         assert log.read_day_count(db, 2, 5) == 1
         assert log.read_day_count(db, 2, 6) == 0
+
+
+def test_part_hashes_made_ahead_are_those_of_an_older_bucket(store: Store) -> None:
+    """Of a full bucket that has settled, and of one that has recent labels as well."""
+    ends = b"\x12\x34\x40", b"\xf2\x34\x40"
+    known = [end + os.urandom(29) for end in ends for _ in range(12)]
+    first = put(store, *(accepted(label, b"%d" % at) for at, label in enumerate(known)))
+    with store.write() as db:
+        log.append_batches(db, [log.Batch(0, first, 24, b"root", 0)])
+        assert log.swap_state(db, log.read_state(db), state(25, first + 23))
+        rows = GrowingRows()
+        rows.load(db)
+        for part in (1, 15):
+            rows.settle(db, part, first + 23)
+            rows.settled(part)
+    later = put(store, accepted(ends[1] + os.urandom(29), b"later"))
+    with store.write() as db:
+        log.append_batches(db, [log.Batch(25, later, 1, b"root", 0)])
+        assert log.swap_state(db, log.read_state(db), state(27, later))
+        rows = GrowingRows()
+        rows.load(db)
+        steps = 0
+        while rows.warm(db):
+            steps += 1
+        assert steps == 256
+        prefixes = [labels.bucket_of(end) for end in ends]
+        expected = [split_bucket(data, 18)[1] for data in packed_buckets(db, prefixes, 18)]
+        assert [rows.parts[prefix] for prefix in prefixes] == expected
+        assert sum(map(bool, rows.parts)) == 2
 
 
 def test_labels_are_found_where_they_are_recent_and_where_they_have_settled(
