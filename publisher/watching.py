@@ -27,6 +27,9 @@ STOP_SECONDS = 20.0
 
 LOOK_SECONDS = 0.1
 
+_FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
+"""By itself glibc's malloc has eight heaps a core for a program's threads, and each keeps what it once had."""
+
 
 @dataclass(slots=True)
 class Part:
@@ -83,7 +86,7 @@ def supervise(commands: dict[str, list[str]]) -> int:
 
 def _start(name: str, command: list[str]) -> Part:
     # In our own process group, so that a part may ask for a passphrase at the terminal.
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, env=_FEW_ARENAS | os.environ)
     return Part(name, command, process, time.monotonic())
 
 
