@@ -18,7 +18,7 @@ from publisher.signing import SigningRefused
 
 log = structlog.get_logger("publisher")
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
 RETRY_SECONDS = 1.0
 
 SAY_AGAIN_SECONDS = 60

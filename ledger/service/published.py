@@ -14,7 +14,7 @@ from ledger.service.problems import RequestRefused, busy
 from ledger.service.receipts import Receipts
 from ledger.store import Store, StoreBusy, publication
 
-POLL_S = 0.05
+POLL_S = 0.02
 WAITERS = 200
 """Requests that may wait at a time: each keeps its labels, and then its receipts, in memory."""
 
