@@ -58,7 +58,7 @@ class Limits:
     small: float
     """Up to this weight a request is a small one."""
     within: float = 1.5
-    turns: int = 6
+    turns: int = 12
     """Large requests worked on at a time; as many are let in as keep every part of the work busy."""
     small_turns: int = 64
 

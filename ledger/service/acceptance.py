@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
+from threading import Barrier
 from typing import NamedTuple
 
 from ledger.core.entries import RECORD, REGISTRY
@@ -122,6 +123,17 @@ class Acceptance:
         self._waiting: deque[_Member] = deque()
         self._pressure = Pressure(inbox_limit)
         self._writing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the threads that check, and the child of each: else the first requests wait for these."""
+        all_of_them = Barrier(CHECKERS)
+
+        def begin() -> None:
+            self._signatures.start()
+            all_of_them.wait()  # so that each of the threads does this once
+
+        for begun in [self._checkers.submit(begin) for _ in range(CHECKERS)]:
+            begun.result()
 
     def close(self) -> None:
         """Wait for the threads; what they were writing is written."""

@@ -83,6 +83,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(acceptance.refresh)
+        await asyncio.to_thread(acceptance.start)
         choice = acceptance.choice
         if choice.why:
             _log.warning("vector library not used", why=choice.why)

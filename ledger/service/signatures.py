@@ -20,11 +20,13 @@ thread does the work itself and starts another one next time.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -42,6 +44,9 @@ from ledger.vectors import Job as Job
 
 ToPromise = tuple[bytes, int]
 """Leaf hash, and when the entry was accepted (Unix seconds)."""
+
+NICE = 5
+"""How far a child gives way to the threads that write and answer, where there are more of all than cores."""
 
 FEW = 64  # below this many the way to another process costs more than it saves
 _LENGTH = Struct(">I")
@@ -67,6 +72,11 @@ class Signatures:
         self._bulk = self.choice.bulk
         self._local = threading.local()
         self._children: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """Start the child of this thread, which otherwise happens when it is first needed."""
+        with suppress(OSError):
+            self._child()
 
     def verify(self, jobs: Sequence[Job]) -> Sequence[bool | int]:
         """Whether each signature is good; true values for those that are."""
@@ -170,6 +180,7 @@ def serve() -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C at a terminal is for the parent, which then ends this
+    os.nice(NICE)
     bulk: Bulk = OneByOne()
     try:
         if sys.argv[1]:
