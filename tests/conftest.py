@@ -1,10 +1,14 @@
 """Rules for the whole suite: a test that did not run proves nothing, so a skipped one fails the run."""
 
+import os
 import sys
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+# As in the Makefile, for whoever runs pytest without it: the commands that tests start find their modules compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.hookimpl(trylast=True)
