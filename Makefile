@@ -14,6 +14,9 @@ MINUTES ?= 30
 SEED ?=
 SCENARIO ?=
 
+# Demo and tests start commands by the hundred: each would compile every module again, longer than most of them work.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 READY := .venv/.ready
 INTEROP := .venv/.interop

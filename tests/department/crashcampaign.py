@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fhirevents import r4
 from test_crashes import check_outbox
-from test_end_to_end import BIN, CITIZEN, Operator, department, run
+from test_end_to_end import BIN, CITIZEN, Operator, department, run, start_s
 
 from ledger.department.coveragetable import count_coverages, coverages
 from ledger.department.outbox import Outbox
@@ -44,6 +44,12 @@ def write_events(path: Path, count: int, first: int) -> Path:
     return path
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has come so far that it ends cleanly at this signal."""
+    mask = Path(f"/proc/{pid}/status").read_text().split("SigCgt:")[1].split()[0]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 class Campaign:
     """One department of a running operator, its agent killed again and again."""
 
@@ -66,13 +72,14 @@ class Campaign:
 
     def strike(self, kills: int, events: int) -> None:
         """So many kills, each with an import beside the agent."""
+        started_s = start_s(self.home)
         for number in range(kills):
             path = write_events(self.folder / f"events-{number}.ndjson", events, self.events)
             self.events += events
             self.files.append(path)
             both = [self.start("run", "--interval", "0.2"), self.start("import", "fhir", path)]
-            # It takes a second until they work.
-            time.sleep(0.8 + self.chance.random() * 2.5)
+            # From just before they work until they have done all there is.
+            time.sleep(started_s * (0.8 + self.chance.random() * 2.5))
             self.chance.shuffle(both)
             for process in both:
                 process.send_signal(signal.SIGKILL)
@@ -86,7 +93,7 @@ class Campaign:
         agent = self.start("run", "--interval", "0.3")
         try:
             deadline = time.monotonic() + patience_s
-            while not self.is_done():
+            while not (catches(agent.pid, signal.SIGTERM) and self.is_done()):
                 assert time.monotonic() < deadline, (self.folder / "agent.log").read_text()[-2000:]
                 time.sleep(0.5)
         finally:

@@ -53,8 +53,12 @@ class Server:
         while not self._server.started and self._thread.is_alive():
             self._thread.join(0.005)
 
-    def close(self) -> None:
+    def begin_to_end(self) -> None:
+        """Without waiting for it, which `close` does."""
         self._server.should_exit = True
+
+    def close(self) -> None:
+        self.begin_to_end()
         self._thread.join(10)
 
 
@@ -143,6 +147,9 @@ class LiveLedger:
         return results
 
     def close(self) -> None:
+        self._ends.pop()()  # the threads of `publishing`, or the client: neither may meet a server that ends
+        for server in (self.server, self.public):
+            server.begin_to_end()  # both at once: each looks only now and then whether it should
         for end in reversed(self._ends):
             end()
 
