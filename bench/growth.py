@@ -98,7 +98,7 @@ class Cost(NamedTuple):
 
 
 def _costs(report: Report, small: Operator, big: Operator, large: int) -> None:
-    # In turn, as a machine that is shared is not always equally fast; the first slices start what starts when needed.
+    # In turn, as a machine that is shared is not always equally fast; the first slices make what is made when needed.
     costs = [(_cost(small), _cost(big)) for _ in range(1 + SLICES)][1:]
     little, much = (Cost(*map(mean, zip(*found, strict=True))) for found in zip(*costs, strict=True))
     name = f"growth: CPU per record at {large:,} entries, against {little.all:.1f} µs at {SMALL:,}"

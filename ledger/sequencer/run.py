@@ -254,12 +254,11 @@ class Sequencer:
         self._tip = tip
         return True
 
-    def warm(self) -> bool:
-        """Make ready what later labels cost less by, a little at a time; whether there is more. Raises StoreBusy."""
-        if self._tip is None:
-            return False
-        with self._store.read() as db:
-            return self._tip.rows.warm(db)
+    def warm(self) -> None:
+        """Make ready, a little at a time, what later labels cost less by. Raises StoreBusy."""
+        if self._tip is not None and self._tip.rows.cold:
+            with self._store.read() as db:
+                self._tip.rows.warm(db)
 
     def _leave_out(self, db: Connection, batch: Batch) -> None:
         for refused in batch.refused:

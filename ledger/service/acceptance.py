@@ -12,13 +12,14 @@ the same bytes handed in again are answered as accepted, once they are.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 from typing import NamedTuple
 
 from ledger.core.entries import RECORD, REGISTRY
@@ -38,6 +39,7 @@ from ledger.vectors import Choice
 
 CHECKERS = max(2, min(8, os.cpu_count() or 1))
 FEW = 64
+START_S = 30.0
 """A request of so many entries goes with the next transaction, however large that is already."""
 
 
@@ -130,10 +132,16 @@ class Acceptance:
 
         def begin() -> None:
             self._signatures.start()
-            all_of_them.wait()  # so that each of the threads does this once
+            with contextlib.suppress(BrokenBarrierError):
+                all_of_them.wait(START_S)  # so that each of the threads does this once
 
-        for begun in [self._checkers.submit(begin) for _ in range(CHECKERS)]:
-            begun.result()
+        try:
+            begun = [self._checkers.submit(begin) for _ in range(CHECKERS)]
+        except BaseException:  # no more threads are to be had: let those go that wait for them
+            all_of_them.abort()
+            raise
+        for one in begun:
+            one.result()
 
     def close(self) -> None:
         """Wait for the threads; what they were writing is written."""
@@ -316,6 +324,8 @@ def _look_up(db: Connection, asked: list[bytes], published_size: int) -> dict[by
     times = acceptances.times_of(db, owed.values())
     # The leaf hash tells whether it is the very same entry, also when that has left the database.
     leaves = log.read_leaf_hashes(db, list(indices.values()))
+    if len(leaves) < len(set(indices.values())):
+        raise StoreContended("entries left the database while they were looked up")
     waiting = log.read_numbered(db, [number for label, number in numbers.items() if label not in indices])
     if len(waiting) < len(places) - len(indices):
         raise StoreContended("entries were sequenced and left the database while they were looked up")

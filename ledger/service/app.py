@@ -83,7 +83,11 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(acceptance.refresh)
-        await asyncio.to_thread(acceptance.start)
+        try:
+            await asyncio.to_thread(acceptance.start)
+        except BaseException:
+            await asyncio.to_thread(acceptance.close)
+            raise
         choice = acceptance.choice
         if choice.why:
             _log.warning("vector library not used", why=choice.why)

@@ -2,7 +2,7 @@
 
 Signatures are two thirds of the work of taking entries in.  Threads would do it side by side, but each
 needs the interpreter's lock before and after every signature and waits for it while another thread reads a body;
-a process does not.  Each thread that asks has one, started when it first asks for many:
+a process does not.  Each thread that asks has one, started with the service:
 
     jobs      parent → child   u32 length ‖ "j" ‖ jobs, each: key[32] ‖ signature[64] ‖ u16 length ‖ message
     rows      parent → child   u32 length ‖ "r" ‖ key[32] ‖ u16 width ‖ rows, each: message ‖ signature[64]
@@ -180,7 +180,8 @@ def serve() -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C at a terminal is for the parent, which then ends this
-    os.nice(NICE)
+    with suppress(OSError):  # not allowed in some containers
+        os.nice(NICE)
     bulk: Bulk = OneByOne()
     try:
         if sys.argv[1]:

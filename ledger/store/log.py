@@ -12,15 +12,19 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
-from ledger.core.merkle import HASH_BYTES, leaf_hash
+from ledger.core.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.core.tiles import FULL_WIDTH
 from ledger.store import schema
 from ledger.store.engine import Connection, run, run_many
+from ledger.store.errors import StoreUnusable
 from ledger.store.schema import SCHEMA_VERSION
 from ledger.store.statements import among, insert_rows
 
 STATE = "size, root, labels, index_root, registrations, pages_covers, last"
 CHUNK = 500
+
+FAR = 1000
+"""Leaves, or numbers: to read the batches between two that are nearer costs less than to look twice."""
 
 TILES_KEPT = 65_536
 """Leaves whose hashes are stored beside their entries, at the log's end: receipts are mostly made there."""
@@ -175,33 +179,43 @@ def read_numbers_at(db: Connection, indices: Sequence[int]) -> dict[int, int]:
 
 def _at(db: Connection, indices: Sequence[int]) -> Iterator[tuple[int, Batch]]:
     """Each index within the log, with the batch that holds it."""
-    if not indices:
-        return
-    batches = read_batches(db, min(indices), max(indices) + 1)
-    starts = [batch.start for batch in batches]
-    for index in indices:
-        place = bisect_right(starts, index)
-        if place and index < batches[place - 1].stop:
-            yield index, batches[place - 1]
+    for some in _neighbours(indices):
+        batches = read_batches(db, some[0], some[-1] + 1)
+        starts = [batch.start for batch in batches]
+        for index in some:
+            place = bisect_right(starts, index)
+            if place and index < batches[place - 1].stop:
+                yield index, batches[place - 1]
+
+
+def _neighbours(values: Collection[int]) -> Iterator[list[int]]:
+    """These in order, cut where two are further than FAR apart: between them may be millions of batches."""
+    some: list[int] = []
+    for value in sorted(set(values)):
+        if some and value - some[-1] > FAR:
+            yield some
+            some = []
+        some.append(value)
+    if some:
+        yield some
 
 
 def index_of(db: Connection, numbers: Collection[int]) -> dict[int, int]:
     """By number, the index of the leaf that its entry is; entries that wait, or were left out, have none."""
-    if not numbers:
-        return {}
-    rows = run(
-        db,
-        f"SELECT {BATCH} FROM batches WHERE first <= ? AND first >="
-        " COALESCE((SELECT MAX(first) FROM batches WHERE first <= ?), 0) ORDER BY first, start",
-        (max(numbers), min(numbers)),
-    )
-    batches = [batch for batch in _batches(rows) if batch.width]
-    firsts = [batch.first for batch in batches]
     found: dict[int, int] = {}
-    for number in numbers:
-        place = bisect_right(firsts, number)
-        if place and number < batches[place - 1].first + batches[place - 1].width:
-            found[number] = batches[place - 1].start + number - batches[place - 1].first
+    for some in _neighbours(numbers):
+        rows = run(
+            db,
+            f"SELECT {BATCH} FROM batches WHERE first <= ? AND first >="
+            " COALESCE((SELECT MAX(first) FROM batches WHERE first <= ?), 0) ORDER BY first, start",
+            (some[-1], some[0]),
+        )
+        batches = [batch for batch in _batches(rows) if batch.width]
+        firsts = [batch.first for batch in batches]
+        for number in some:
+            place = bisect_right(firsts, number)
+            if place and number < batches[place - 1].first + batches[place - 1].width:
+                found[number] = batches[place - 1].start + number - batches[place - 1].first
     return found
 
 
@@ -277,7 +291,10 @@ def drop_leaf_tiles(db: Connection, before: int, size: int) -> None:
 
 
 def keep_leaf_tiles(db: Connection, first: int, stop: int) -> None:
-    """Entries numbered first … stop−1, all in full tiles, are about to leave: store the tiles that are not there."""
+    """Entries numbered first … stop−1 are about to leave, and full tiles are over them: store those that are not there.
+
+    Raises StoreUnusable when the entries do not hash to the tree, and LookupError when some of a tile's have left.
+    """
     row = run(
         db, "SELECT MIN(number), MAX(number) FROM entries WHERE number >= ? AND number < ?", (first, stop)
     ).one()
@@ -287,7 +304,20 @@ def keep_leaf_tiles(db: Connection, first: int, stop: int) -> None:
     tiles = range(min(places) // FULL_WIDTH, max(places) // FULL_WIDTH + 1)
     rows = run(db, "SELECT n FROM tree_tiles WHERE level = 0 AND n >= ? AND n < ?", (tiles.start, tiles.stop))
     there = {n for (n,) in rows.all()}
-    write_tiles(db, [(0, n, read_tile(db, 0, n, FULL_WIDTH)) for n in tiles if n not in there])
+    write_tiles(db, [(0, n, _made_tile(db, n)) for n in tiles if n not in there])
+
+
+def _made_tile(db: Connection, n: int) -> bytes:
+    """A full tile of leaf hashes made of its entries, once they are seen to be what the tree was made of."""
+    data = read_tile(db, 0, n, FULL_WIDTH)
+    whole = Frontier()
+    whole.extend(data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES))
+    above, slot = divmod(n, FULL_WIDTH)
+    if _stored_tile(db, 1, above)[HASH_BYTES * slot : HASH_BYTES * (slot + 1)] != whole.root():
+        raise StoreUnusable(
+            f"entries {n * FULL_WIDTH} to {(n + 1) * FULL_WIDTH - 1} do not hash to the stored tree: restore a backup"
+        )
+    return data
 
 
 def add_registration(db: Connection, number: int, index: int | None, entry: bytes) -> None:

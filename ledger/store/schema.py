@@ -11,7 +11,8 @@ sorted, to `label_buckets`, `leaf_keys` or `fetch_keys`, where then many fall on
 Only `state`, `publication`, `witnesses`, `leases`, `deposits`, `day_counts`, `index_pages`, `label_buckets` and the
 rightmost `tree_tiles` are ever rewritten; `recent_…` rows leave when they have settled, `acceptances` when what they
 date is published, `index_changes` when they are old, `entries` when the public files have them and they are older than
-the operator keeps them (retention.py).
+the operator keeps them (retention.py).  Of `tree_tiles` those of leaf hashes leave behind the log's end, and come back
+when the entries leave (log.py).
 """
 
 from __future__ import annotations

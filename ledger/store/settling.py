@@ -80,8 +80,13 @@ class GrowingRows:
         for row in fresh:
             labels[row[0] >> (8 - SLICE_BITS)] += 1
 
-    def warm(self, db: Connection) -> bool:
-        """Make the `parts` of some full buckets that have none since the start; whether there was anything left to do.
+    @property
+    def cold(self) -> bool:
+        """Whether `warm` has anything left to do."""
+        return self._warmed < 1 << TOP_BITS
+
+    def warm(self, db: Connection) -> None:
+        """Make the `parts` of some full buckets that have none since the start.
 
         A label in such a bucket costs three times as much otherwise; they are made in some 5 s for three million.
         """
@@ -92,7 +97,6 @@ class GrowingRows:
                 data = self._recent[prefix >> _SHIFT].get(prefix, settled)
                 if len(data) >= SPLIT * ROW_BYTES:
                     self.parts[prefix] = split_bucket(data, TOP_BITS)[1]
-        return start < self._warmed
 
     def buckets(self, prefixes: Sequence[int], bits: int) -> Iterator[Sequence[Row]]:
         """See `IndexRows`."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from engines import ENGINES, new_url
@@ -17,19 +18,20 @@ from sqlalchemy import event
 
 from ledger.core.entries import decode_entry
 from ledger.core.index import EMPTY
-from ledger.core.merkle import EMPTY_ROOT, leaf_hash, tree_root
+from ledger.core.merkle import EMPTY_ROOT, Frontier, leaf_hash, tree_root
 from ledger.core.tiles import Tile, TileHashes
 from ledger.sequencer import leaving
 from ledger.sequencer import run as sequencer_run
 from ledger.sequencer.leaving import Leaving
 from ledger.sequencer.run import Sequencer, run_sequencer
 from ledger.service.acceptance import Accepted, Duplicate
-from ledger.service.problems import Refusal
+from ledger.service.problems import Refusal, RequestRefused
 from ledger.store import (
     Connection,
     LeadershipLost,
     Store,
     StoreBusy,
+    StoreUnusable,
     inbox,
     log,
     publication,
@@ -86,6 +88,20 @@ class Model:
                     number += 1
         self.size, self.next, self.now = leaf, number, now
 
+    def leaf_hashes(self) -> list[bytes]:
+        hashes = [leaf_hash(b"root")] * self.size
+        for number, leaf, _ in self.places:
+            hashes[leaf] = leaf_hash(b"%d" % number)
+        return hashes
+
+    def roots_of_tiles(self) -> bytes:
+        hashes, roots = self.leaf_hashes(), []
+        for start in range(0, self.size - 255, 256):
+            tile = Frontier()
+            tile.extend(hashes[start : start + 256])
+            roots.append(tile.root())
+        return b"".join(roots)
+
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_something_leaves_that_is_needed_or_too_young(engine: str, tmp_path: Path) -> None:
@@ -112,6 +128,8 @@ def test_something_leaves_that_is_needed_or_too_young(engine: str, tmp_path: Pat
             run(db, "UPDATE publication SET published_size = ?", (size,))
             numbers = [number for number, _, _ in model.places]
             there = [*numbers, *range(model.next, model.next + waiting)]
+            # No tile of leaf hashes is stored, as if all had been dropped; what is above them stays.
+            log.write_tiles(db, [(1, 0, model.roots_of_tiles())])
             insert_rows(db, schema.entries, [(number, b"%d" % number) for number in there])
         # Leaves are given up from the beginning on, up to the first that is young or not in a full bundle.
         kept = next(
@@ -142,10 +160,8 @@ def test_something_leaves_that_is_needed_or_too_young(engine: str, tmp_path: Pat
                     log.read_entries(db, 0, model.size)
             whole = log.read_entries_at(db, range(model.size))
             assert whole.keys() == set(range(model.size)) - {leaf for _, leaf, _ in model.places[:kept]}
-            # No tile was stored, so those were made of the entries before they left.
-            leaves = {leaf: leaf_hash(b"%d" % number) for number, leaf, _ in model.places}
-            hashes = log.read_leaf_hashes(db, range(model.size))
-            assert {leaf: hashes[leaf] for leaf in leaves} == leaves and len(hashes) == model.size
+            found_hashes = log.read_leaf_hashes(db, range(model.size))
+            assert [found_hashes[leaf] for leaf in range(model.size)] == model.leaf_hashes()
 
     check()
     store.close()
@@ -224,6 +240,59 @@ def test_a_leaf_hash_is_lost_with_its_tile_or_its_entry(
         assert tree_root(ledger.size(), TileHashes(read_from(db), ledger.size())) == log.read_state(db).root
         with pytest.raises(LookupError):
             log.read_tile(db, 0, 6, 256)
+
+
+def test_an_entry_leaves_that_does_not_hash_to_the_tree(
+    ledger: SmallLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its leaf hash would be wrong for ever."""
+    monkeypatch.setattr(log, "TILES_KEPT", 0)
+    grow(ledger, 300)
+    publish(ledger.store, ledger.size())
+    with ledger.store.write() as db:
+        (raw,) = run(db, "SELECT entry FROM entries WHERE number = 77").scalars()
+        run(db, "UPDATE entries SET entry = ? WHERE number = 77", (bytes(raw)[:-1] + b"?",))
+    with pytest.raises(StoreUnusable, match="entries 0 to 255 do not hash to the stored tree"):
+        let_leave(ledger)
+    with ledger.store.read() as db:
+        assert first_leaf_held(db) == 0
+
+
+def test_a_duplicate_whose_entry_leaves_meanwhile_is_an_error_of_the_ledger(
+    ledger: SmallLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raws = grow(ledger, 3)
+    # As PostgreSQL shows it: gone when looked for, and its tile not yet there when that was.
+    monkeypatch.setattr(log, "read_leaf_hashes", lambda db, indices: {})
+    with pytest.raises(RequestRefused) as refused:
+        ledger.accept(raws)
+    assert refused.value.refusal.code == "busy"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_entries_far_apart_are_found_by_reading_all_between(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(new_url(engine, tmp_path), create=True)
+    rows = [log.Batch(2 * at, 1 + at, 1, b"root", 0) for at in range(2000)]
+    with store.write() as db:
+        log.begin_log(db, log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0, 0))
+        log.append_batches(db, rows)
+        insert_rows(db, schema.entries, [(1 + at, b"%d" % at) for at in range(2000)])
+    seen: list[int] = []
+    made = log._batches
+
+    def counted(found: Any) -> list[log.Batch]:
+        batches = made(found)
+        seen.append(len(batches))
+        return batches
+
+    monkeypatch.setattr(log, "_batches", counted)
+    with store.read() as db:
+        assert log.read_entries_at(db, [3998, 0, 5, 1]) == {0: b"0", 1: b"root", 5: b"root", 3998: b"1999"}
+        assert log.index_of(db, [2000, 1, 3]) == {1: 0, 3: 4, 2000: 3998}
+    assert sum(seen) <= 2 * (3 + 1), "rows of batches"
+    store.close()
 
 
 def read_from(db: Connection) -> Callable[[Tile], bytes]:

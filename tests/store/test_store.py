@@ -129,7 +129,8 @@ def test_part_hashes_made_ahead_are_those_of_an_older_bucket(store: Store) -> No
         rows = GrowingRows()
         rows.load(db)
         steps = 0
-        while rows.warm(db):
+        while rows.cold:
+            rows.warm(db)
             steps += 1
         assert steps == 256
         prefixes = [labels.bucket_of(end) for end in ends]
