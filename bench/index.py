@@ -64,12 +64,11 @@ def _full_buckets() -> tuple[float, float]:
     rows = MemoryRows(FULL_BITS)
     tree = PrefixTree(rows, FULL_BITS)
     count = FULL << FULL_BITS
-    tree.insert_packed(rows, [ROW.pack(os.urandom(32), index) for index in range(count)])
-    tree.flush()
+    parts = [b""] * (1 << FULL_BITS)
+    tree.insert_packed(rows, [ROW.pack(os.urandom(32), index) for index in range(count)], parts)
     begun = time.process_time()
     for index in range(TRIED):
-        tree.insert_many([(os.urandom(32), count + index)])
-        tree.flush()
+        tree.insert_packed(rows, [ROW.pack(os.urandom(32), count + index)], parts)
     inserted = time.process_time()
     for _ in range(TRIED):
         tree.prove(os.urandom(32))
