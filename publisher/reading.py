@@ -13,7 +13,7 @@ from ledger.core.errors import GlassbookError
 from ledger.core.merkle import leaf_hash
 from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile, decode_bundle
 from ledger.publicfiles import PublicFiles
-from ledger.store import Store, log
+from ledger.store import Store, log, treetiles
 from ledger.store.retention import first_leaf_held
 from publisher.signing import SigningRefused
 
@@ -34,7 +34,7 @@ def read_entries(store: Store, files: PublicFiles, start: int, stop: int) -> lis
             if held <= start:
                 raise
             rest = log.read_entries(db, held, stop)
-            leaves = log.read_leaf_hashes(db, range(start, held))
+            leaves = treetiles.read_leaf_hashes(db, range(start, held))
     numbers = range(start // FULL_WIDTH, -(-held // FULL_WIDTH))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         bundles = list(pool.map(lambda n: _read_bundle(files, n, leaves), numbers))

@@ -16,8 +16,9 @@ from ledger.core.merkle import tree_root
 from ledger.core.tiles import TileHashes
 from ledger.publicfiles import PublicFiles, StoredNote
 from ledger.store import Connection, Store, Writer
-from ledger.store.log import read_size, read_tile
+from ledger.store.log import read_size
 from ledger.store.publication import Publication, read_publication, swap_signed
+from ledger.store.treetiles import read_tile
 from publisher.signing import LogSigner, Signed, SignedFile, check_history, newest
 from publisher.tiles import Edge
 

@@ -33,6 +33,7 @@ from ledger.store import (
     inbox,
     labels,
     log,
+    treetiles,
 )
 from ledger.store.buckets import PAGES_EVERY, load_tree, pages_of, write_tree
 from ledger.store.settling import GrowingRows
@@ -114,7 +115,9 @@ class Sequencer:
         with self._store.read(patient=True) as db:
             state = log.read_state(db)
             try:
-                edge = {t.level: log.read_tile(db, t.level, t.n, t.width) for t in edge_tiles(state.size)}
+                edge = {
+                    t.level: treetiles.read_tile(db, t.level, t.n, t.width) for t in edge_tiles(state.size)
+                }
             except LookupError as error:
                 raise StoreUnusable(f"{error}: restore a backup") from None
             if edge_root(state.size, edge) != state.root:
@@ -219,8 +222,8 @@ class Sequencer:
         def write(db: Connection) -> None:
             self._swap(db, tip.state, state)
             log.append_batches(db, spans)
-            log.write_tiles(db, close.tiles)
-            log.drop_leaf_tiles(db, tip.state.size, state.size)
+            treetiles.write_tiles(db, close.tiles)
+            treetiles.drop_leaf_tiles(db, tip.state.size, state.size)
             log.add_day_counts(db, [(*key, count) for key, count in batch.counts().items()])
             labels.add_changes(db, state.size, changes)
             if state.pages_covers == state.size:

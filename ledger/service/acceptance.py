@@ -32,7 +32,7 @@ from ledger.service.checks import Candidate, Checked, View, check_submissions
 from ledger.service.pressure import Pressure
 from ledger.service.problems import Refusal, RequestRefused, busy
 from ledger.service.signatures import Signatures, ToPromise
-from ledger.store import Connection, Store, StoreBusy, acceptances, inbox, labels, log, publication
+from ledger.store import Connection, Store, StoreBusy, acceptances, inbox, labels, log, publication, treetiles
 from ledger.store.acceptances import Run
 from ledger.store.errors import StoreContended
 from ledger.vectors import Choice
@@ -323,7 +323,7 @@ def _look_up(db: Connection, asked: list[bytes], published_size: int) -> dict[by
     }
     times = acceptances.times_of(db, owed.values())
     # The leaf hash tells whether it is the very same entry, also when that has left the database.
-    leaves = log.read_leaf_hashes(db, list(indices.values()))
+    leaves = treetiles.read_leaf_hashes(db, list(indices.values()))
     if len(leaves) < len(set(indices.values())):
         raise StoreContended("entries left the database while they were looked up")
     waiting = log.read_numbered(db, [number for label, number in numbers.items() if label not in indices])

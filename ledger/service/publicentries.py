@@ -15,7 +15,7 @@ from ledger.core.errors import GlassbookError
 from ledger.core.merkle import leaf_hash
 from ledger.core.tiles import ENTRIES, FULL_WIDTH, Tile, decode_bundle
 from ledger.service.problems import busy
-from ledger.store import Store, log
+from ledger.store import Store, log, treetiles
 
 
 class PublicEntries:
@@ -46,7 +46,7 @@ class PublicEntries:
         """Those that are in the database, and the leaf hashes of those that have left."""
         with self._store.read() as db:
             found = log.read_entries_at(db, indices)
-            return found, log.read_leaf_hashes(db, [index for index in indices if index not in found])
+            return found, treetiles.read_leaf_hashes(db, [index for index in indices if index not in found])
 
     async def _bundle(self, n: int) -> list[bytes]:
         path = Tile(ENTRIES, n).path

@@ -25,7 +25,7 @@ from ledger.core.tiles import TILE_HEIGHT
 from ledger.core.tlogproof import TlogProof
 from ledger.service.problems import busy
 from ledger.service.publicentries import PublicEntries
-from ledger.store import Connection, Store, keys, labels, log, publication
+from ledger.store import Connection, Store, keys, labels, log, publication, treetiles
 
 TIMEOUT_S = 10.0
 PROOFS_LIMIT = 10_000
@@ -83,7 +83,7 @@ class StoredNodes:
         tile = self._tiles.get((level, n))
         if tile is None:
             width = min(1 << TILE_HEIGHT, (self._size >> TILE_HEIGHT * level) - (n << TILE_HEIGHT))
-            tile = self._tiles[level, n] = log.read_tile(self._db, level, n, width)
+            tile = self._tiles[level, n] = treetiles.read_tile(self._db, level, n, width)
         return tile
 
 
@@ -117,7 +117,7 @@ class Receipts:
             for number, entry in entries.items():
                 if leaf_hash(entry) == leaf:
                     return Standing(indices.get(number), entry, published), None
-            leaves = log.read_leaf_hashes(db, list(indices.values()))
+            leaves = treetiles.read_leaf_hashes(db, list(indices.values()))
         return None, next((index for index, digest in leaves.items() if digest == leaf), None)
 
     def _published_size(self) -> int:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from ledger.core.tiles import FULL_WIDTH
 from ledger.store.engine import Connection, run
-from ledger.store.log import index_of, keep_leaf_tiles, read_size
+from ledger.store.log import index_of, read_size
 from ledger.store.publication import read_publication
+from ledger.store.treetiles import keep_leaf_tiles
 
 
 def may_leave(db: Connection, closed_by: int, low: int = 0) -> tuple[int, int]:

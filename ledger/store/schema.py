@@ -12,7 +12,7 @@ Only `state`, `publication`, `witnesses`, `leases`, `deposits`, `day_counts`, `i
 rightmost `tree_tiles` are ever rewritten; `recent_…` rows leave when they have settled, `acceptances` when what they
 date is published, `index_changes` when they are old, `entries` when the public files have them and they are older than
 the operator keeps them (retention.py).  Of `tree_tiles` those of leaf hashes leave behind the log's end, and come back
-when the entries leave (log.py).
+when the entries leave (treetiles.py).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ index_changes = Table(
 )
 
 # Hash tiles of the whole tree (tlog-tiles), the partial ones at the right edge included and rewritten.  Of full ones at
-# level 0 those near the log's end, and where entries have left: elsewhere the entries say the same (log.py).
+# level 0 those near the log's end, and where entries have left: elsewhere the entries say the same (treetiles.py).
 tree_tiles = Table(
     "tree_tiles",
     metadata,

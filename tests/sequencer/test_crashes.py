@@ -19,7 +19,7 @@ from sqlalchemy import event
 from ledger.core.entries import decode_entry
 from ledger.sequencer.run import Sequencer, SequencerLost
 from ledger.service.acceptance import Accepted, Duplicate
-from ledger.store import StoreBusy, StoreUnusable, inbox, labels, log, settling
+from ledger.store import StoreBusy, StoreUnusable, inbox, labels, log, settling, treetiles
 from ledger.store.engine import run
 
 
@@ -209,13 +209,13 @@ def test_a_database_whose_tiles_or_labels_were_changed_is_not_sequenced_on(ledge
     raws = fill(ledger)
     ledger.sequencer.step()
     with ledger.store.write() as db:
-        tile = log.read_tile(db, 0, 1, ledger.size() - 256)
-        log.write_tiles(db, [(0, 1, bytes(32) + tile[32:])])
+        tile = treetiles.read_tile(db, 0, 1, ledger.size() - 256)
+        treetiles.write_tiles(db, [(0, 1, bytes(32) + tile[32:])])
     ledger.reopen()
     with pytest.raises(StoreUnusable, match="root"):
         ledger.sequencer.load()
     with ledger.store.write() as db:
-        log.write_tiles(db, [(0, 1, tile)])
+        treetiles.write_tiles(db, [(0, 1, tile)])
         run(db, "DELETE FROM recent_labels WHERE label = ?", (decode_entry(raws[5]).index_label,))
     ledger.reopen()
     with pytest.raises(StoreUnusable, match="index labels are stored, not"):

@@ -37,6 +37,7 @@ from ledger.store import (
     publication,
     schema,
     settling,
+    treetiles,
 )
 from ledger.store.buckets import StoredRows, labels_between, load_tree
 from ledger.store.engine import run
@@ -129,7 +130,7 @@ def test_something_leaves_that_is_needed_or_too_young(engine: str, tmp_path: Pat
             numbers = [number for number, _, _ in model.places]
             there = [*numbers, *range(model.next, model.next + waiting)]
             # No tile of leaf hashes is stored, as if all had been dropped; what is above them stays.
-            log.write_tiles(db, [(1, 0, model.roots_of_tiles())])
+            treetiles.write_tiles(db, [(1, 0, model.roots_of_tiles())])
             insert_rows(db, schema.entries, [(number, b"%d" % number) for number in there])
         # Leaves are given up from the beginning on, up to the first that is young or not in a full bundle.
         kept = next(
@@ -160,7 +161,7 @@ def test_something_leaves_that_is_needed_or_too_young(engine: str, tmp_path: Pat
                     log.read_entries(db, 0, model.size)
             whole = log.read_entries_at(db, range(model.size))
             assert whole.keys() == set(range(model.size)) - {leaf for _, leaf, _ in model.places[:kept]}
-            found_hashes = log.read_leaf_hashes(db, range(model.size))
+            found_hashes = treetiles.read_leaf_hashes(db, range(model.size))
             assert [found_hashes[leaf] for leaf in range(model.size)] == model.leaf_hashes()
 
     check()
@@ -217,7 +218,7 @@ def test_a_leaf_hash_is_lost_with_its_tile_or_its_entry(
     ledger: SmallLedger, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
     """Tiles go where the entries are, entries go where the tiles are, in turn and at odd places."""
-    monkeypatch.setattr(log, "TILES_KEPT", kept)
+    monkeypatch.setattr(treetiles, "TILES_KEPT", kept)
     monkeypatch.setattr(leaving, "SLICE", 130)
     raws = [*ledger.entries(), *grow(ledger, 300, 1, 255, 90)]
     publish(ledger.store, 400)
@@ -230,23 +231,23 @@ def test_a_leaf_hash_is_lost_with_its_tile_or_its_entry(
         assert first_leaf_held(db) == 1024
         stored = set(run(db, "SELECT n FROM tree_tiles WHERE level = 0").scalars())
         assert stored == set(range(7)) if kept == 700 else {0, 1, 2, 3, 6} <= stored < set(range(7))
-        found = log.read_leaf_hashes(db, range(ledger.size()))
+        found = treetiles.read_leaf_hashes(db, range(ledger.size()))
         known = {leaf_hash(raw) for raw in raws}
         assert len(found) == ledger.size() and known <= set(found.values())
         for n in range(7):
             width = min(256, ledger.size() - 256 * n)
             tile = b"".join(found[at] for at in range(256 * n, 256 * n + width))
-            assert log.read_tile(db, 0, n, width) == tile
+            assert treetiles.read_tile(db, 0, n, width) == tile
         assert tree_root(ledger.size(), TileHashes(read_from(db), ledger.size())) == log.read_state(db).root
         with pytest.raises(LookupError):
-            log.read_tile(db, 0, 6, 256)
+            treetiles.read_tile(db, 0, 6, 256)
 
 
 def test_an_entry_leaves_that_does_not_hash_to_the_tree(
     ledger: SmallLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its leaf hash would be wrong for ever."""
-    monkeypatch.setattr(log, "TILES_KEPT", 0)
+    monkeypatch.setattr(treetiles, "TILES_KEPT", 0)
     grow(ledger, 300)
     publish(ledger.store, ledger.size())
     with ledger.store.write() as db:
@@ -263,7 +264,7 @@ def test_a_duplicate_whose_entry_leaves_meanwhile_is_an_error_of_the_ledger(
 ) -> None:
     raws = grow(ledger, 3)
     # As PostgreSQL shows it: gone when looked for, and its tile not yet there when that was.
-    monkeypatch.setattr(log, "read_leaf_hashes", lambda db, indices: {})
+    monkeypatch.setattr(treetiles, "read_leaf_hashes", lambda db, indices: {})
     with pytest.raises(RequestRefused) as refused:
         ledger.accept(raws)
     assert refused.value.refusal.code == "busy"
@@ -296,7 +297,7 @@ def test_two_entries_far_apart_are_found_by_reading_all_between(
 
 
 def read_from(db: Connection) -> Callable[[Tile], bytes]:
-    return lambda tile: log.read_tile(db, tile.level, tile.n, tile.width)
+    return lambda tile: treetiles.read_tile(db, tile.level, tile.n, tile.width)
 
 
 def test_one_slice_takes_all_at_once(ledger: SmallLedger, monkeypatch: pytest.MonkeyPatch) -> None:

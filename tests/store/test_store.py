@@ -15,7 +15,18 @@ from ledger.core.indexparts import split_bucket
 from ledger.core.merkle import leaf_hash
 from ledger.sequencer import run as sequencer_run
 from ledger.sequencer.run import Sequencer
-from ledger.store import Store, StoreUnusable, envelopes, inbox, keys, labels, log, publication, settling
+from ledger.store import (
+    Store,
+    StoreUnusable,
+    envelopes,
+    inbox,
+    keys,
+    labels,
+    log,
+    publication,
+    settling,
+    treetiles,
+)
 from ledger.store.buckets import StoredRows, follow_tree, labels_between, load_tree, packed_buckets
 from ledger.store.settling import GrowingRows
 
@@ -212,14 +223,14 @@ def test_entries_are_read_by_range_by_index_and_by_number(store: Store) -> None:
 
 def test_a_tile_is_cut_to_the_tree_asked_for_and_missing_hashes_are_said(store: Store) -> None:
     with store.write() as db:
-        log.write_tiles(db, [(0, 0, b"a" * 32)])
-        log.write_tiles(db, [(0, 0, b"a" * 32 + b"b" * 32), (1, 0, b"c" * 32)])
-        assert log.read_tile(db, 0, 0, 1) == b"a" * 32
-        assert log.read_tile(db, 0, 0, 2) == b"a" * 32 + b"b" * 32
+        treetiles.write_tiles(db, [(0, 0, b"a" * 32)])
+        treetiles.write_tiles(db, [(0, 0, b"a" * 32 + b"b" * 32), (1, 0, b"c" * 32)])
+        assert treetiles.read_tile(db, 0, 0, 1) == b"a" * 32
+        assert treetiles.read_tile(db, 0, 0, 2) == b"a" * 32 + b"b" * 32
         with pytest.raises(LookupError):
-            log.read_tile(db, 0, 0, 3)
+            treetiles.read_tile(db, 0, 0, 3)
         with pytest.raises(LookupError):
-            log.read_tile(db, 0, 1, 1)
+            treetiles.read_tile(db, 0, 1, 1)
 
 
 def test_envelopes_are_found_by_the_whole_hash_and_the_first_deposit_stays(store: Store) -> None:
@@ -343,5 +354,5 @@ def test_nothing_asked_for_is_nothing_found_and_nothing_changed(store: Store) ->
         assert envelopes.erase_envelopes(db, 1, [bytes(32)]) == [envelopes.Erased.UNKNOWN]
         inbox.put(db, inbox.next_number(db), inbox.Arrivals())
         log.append_batches(db, [])
-        log.write_tiles(db, [])
+        treetiles.write_tiles(db, [])
         assert inbox.backlog(db) == 0
