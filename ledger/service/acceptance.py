@@ -17,59 +17,27 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import repeat
 from threading import Barrier, BrokenBarrierError
 from typing import NamedTuple
 
-from ledger.core.entries import RECORD, REGISTRY
 from ledger.core.keys import SigningKey
-from ledger.core.merkle import leaf_hash
 from ledger.core.policy import CLOCK_TOLERANCE_S
 from ledger.core.registry import Register
 from ledger.service.body import MAX_ENTRIES, Submission
-from ledger.service.checks import Candidate, Checked, View, check_submissions
+from ledger.service.checks import Checked, View, check_submissions
+from ledger.service.placing import Accepted, Duplicate, Group, Outcome, look_up, place_all
 from ledger.service.pressure import Pressure
 from ledger.service.problems import Refusal, RequestRefused, busy
 from ledger.service.signatures import Signatures, ToPromise
-from ledger.store import Connection, Store, StoreBusy, acceptances, inbox, labels, log, publication, treetiles
-from ledger.store.acceptances import Run
-from ledger.store.errors import StoreContended
+from ledger.store import Connection, Store, StoreBusy, acceptances, inbox, log, publication
 from ledger.vectors import Choice
 
 CHECKERS = max(2, min(8, os.cpu_count() or 1))
 FEW = 64
-START_S = 30.0
 """A request of so many entries goes with the next transaction, however large that is already."""
 
-
-class Accepted(NamedTuple):
-    """Durable in the inbox, now or from before, since `accepted` (Unix seconds): what its promise says."""
-
-    label: bytes
-    leaf: bytes
-    accepted: int
-
-
-class Duplicate(NamedTuple):
-    """In the log already, at index `at`; `accepted` as above, or None once it is published."""
-
-    label: bytes
-    leaf: bytes
-    at: int
-    accepted: int | None
-
-
-Outcome = Accepted | Duplicate | Refusal
-
-
-class _Taken(NamedTuple):
-    """What stands under a label: its leaf hash, its index `at` if it is sequenced, and when it was accepted, while that
-    is known."""
-
-    leaf: bytes
-    at: int | None
-    accepted: int | None
+START_S = 30.0
+"""For the threads that check, and their children, to be there."""
 
 
 class _Member(NamedTuple):
@@ -78,37 +46,6 @@ class _Member(NamedTuple):
     checked: Checked
     now: int
     future: asyncio.Future[list[Outcome] | None]
-
-
-@dataclass(slots=True)
-class _Group:
-    """What one transaction is about to put into the inbox, from the number `first` on, and what it must remember."""
-
-    now: int
-    first: int
-    taken: dict[bytes, _Taken]  # label → what stood under it before
-    new: inbox.Arrivals = field(default_factory=inbox.Arrivals)
-    fresh: dict[bytes, bytes] = field(default_factory=dict)  # label → leaf hash, of `new`
-    runs: list[Run] = field(default_factory=list)
-    registrations: list[tuple[int, bytes]] = field(default_factory=list)
-    waiting: dict[bytes, int] | None = (
-        None  # u32 source ‖ u32 day → records in the inbox, once that is asked for
-    )
-    counted: int = 0  # how many of `new` are in `waiting`
-
-    def records_of(self, db: Connection, source: int, day: int) -> int:
-        """Records of a source and day in log, inbox and this group."""
-        if self.waiting is None:
-            # Until this transaction ends the sequencer moves nothing from the one count to the other.
-            log.hold_state(db)
-            self.waiting = inbox.waiting_day_counts(db)
-        for entry in self.new.entries[self.counted :]:
-            if entry[1] == RECORD:
-                key = inbox.day_key(entry)
-                self.waiting[key] = self.waiting.get(key, 0) + 1
-        self.counted = len(self.new)
-        key = source.to_bytes(4, "big") + day.to_bytes(4, "big")
-        return log.read_day_count(db, source, day) + self.waiting.get(key, 0)
 
 
 class Acceptance:
@@ -271,12 +208,12 @@ class Acceptance:
             if member.view.registrations == registrations
             for candidate in member.candidates
         ]
-        group = _Group(now, first, _look_up(db, asked, published_size))
+        group = Group(now, first, look_up(db, asked, published_size))
         for member in members:
             if member.view.registrations != registrations:
                 found.append(None)
                 continue
-            found.append(_place_all(db, group, member))
+            found.append(place_all(db, group, member))
             if member.after is not member.view:
                 registrations = member.after.registrations
         if len(group.new):
@@ -299,115 +236,6 @@ class Acceptance:
             self._pressure.note(waiting, log.read_size(db))
             raise self._pressure.refusal()
         return published.published_size
-
-
-def _look_up(db: Connection, asked: list[bytes], published_size: int) -> dict[bytes, _Taken]:
-    """Which of these labels are taken, and by what.
-
-    What was accepted before keeps its time, however often and to whomever it is promised, until it is published.
-    """
-    places = labels.find_labels(db, asked)
-    if not places:
-        return {}
-    numbers = {label: place.number for label, place in places.items() if place.number is not None}
-    index_of = log.index_of(db, numbers.values())
-    indices = {label: index_of[number] for label, number in numbers.items() if number in index_of}
-    indices |= {label: place.at for label, place in places.items() if place.at is not None}
-    unpublished = [index for index in indices.values() if index >= published_size]
-    numbers_at = log.read_numbers_at(db, unpublished)
-    numbers |= {label: numbers_at[index] for label, index in indices.items() if index in numbers_at}
-    owed = {
-        label: number
-        for label, number in numbers.items()
-        if indices.get(label, published_size) >= published_size
-    }
-    times = acceptances.times_of(db, owed.values())
-    # The leaf hash tells whether it is the very same entry, also when that has left the database.
-    leaves = treetiles.read_leaf_hashes(db, list(indices.values()))
-    if len(leaves) < len(set(indices.values())):
-        raise StoreContended("entries left the database while they were looked up")
-    waiting = log.read_numbered(db, [number for label, number in numbers.items() if label not in indices])
-    if len(waiting) < len(places) - len(indices):
-        raise StoreContended("entries were sequenced and left the database while they were looked up")
-    found = {}
-    for label in places:
-        index = indices.get(label)
-        leaf = leaves[index] if index is not None else leaf_hash(waiting[numbers[label]])
-        found[label] = _Taken(leaf, index, times.get(owed.get(label, 0)))
-    return found
-
-
-def _place_all(db: Connection, group: _Group, member: Checked) -> list[Outcome]:
-    """Put a member's candidates into the group; its outcomes, in order."""
-    if member.plain and not group.taken:
-        free = _place_plain(group, member.candidates)
-        if free is not None:
-            return free
-    outcomes: dict[int, Outcome] = dict(member.refusals)
-    for candidate in member.candidates:
-        label, leaf = candidate.label, candidate.leaf
-        if label in group.taken or label in group.fresh or candidate.refusal or candidate.coverage:
-            outcome = _decide(db, group, candidate)
-            if outcome is not None:
-                outcomes[candidate.place] = outcome
-                continue
-        _note_run(group, candidate.registrations)
-        if candidate.raw[1] == REGISTRY:
-            group.registrations.append((candidate.registrations + 1, candidate.raw))
-        group.fresh[label] = leaf
-        group.new.add(candidate.raw, label, leaf, candidate.envelope, candidate.fetch)
-        outcomes[candidate.place] = Accepted(label, leaf, group.now)
-    return [outcomes[place] for place in range(member.total)]
-
-
-def _place_plain(group: _Group, candidates: list[Candidate]) -> list[Outcome] | None:
-    """The same for records that no rule forbids, when all their labels are free; None when one is not."""
-    _, raws, labels, leaves, envelopes, fetches, registrations, _, _ = zip(*candidates, strict=True)
-    fresh = dict(zip(labels, leaves, strict=True))
-    if len(fresh) < len(candidates) or not group.fresh.keys().isdisjoint(fresh):
-        return None
-    _note_run(group, registrations[0])
-    group.fresh.update(fresh)
-    new = group.new
-    new.entries += raws
-    new.labels += labels
-    new.leaves += leaves
-    new.envelopes += envelopes
-    new.fetches += fetches
-    return list(map(Accepted, labels, leaves, repeat(group.now)))
-
-
-def _note_run(group: _Group, registrations: int) -> None:
-    """The next entries of the group were checked against so many registry entries."""
-    if not group.runs or group.runs[-1].registrations != registrations:
-        group.runs.append(Run(group.first + len(group.new), group.now, registrations))
-
-
-def _decide(db: Connection, group: _Group, candidate: Candidate) -> Outcome | None:
-    """What becomes of a candidate whose label is not free, or to which a rule has something to say; None: it may
-    enter."""
-    label, leaf = candidate.label, candidate.leaf
-    known = group.taken.get(label)
-    if known is None and label in group.fresh:
-        known = _Taken(group.fresh[label], None, group.now)
-    if known is not None and known.leaf == leaf:
-        if known.at is not None:
-            return Duplicate(label, leaf, known.at, known.accepted)
-        return Accepted(label, leaf, group.now if known.accepted is None else known.accepted)
-    if candidate.refusal is not None:
-        return candidate.refusal
-    if candidate.coverage is not None:
-        source, day = candidate.coverage.source, candidate.coverage.day
-        counted = group.records_of(db, source, day)
-        if counted != candidate.coverage.records:
-            return Refusal(
-                "rule-broken",
-                f"coverage: the ledger has {counted} records of the day, not {candidate.coverage.records}",
-                "count",
-            )
-    if known is not None:
-        return Refusal("label-conflict", "another entry stands under this label in log or inbox")
-    return None
 
 
 __all__ = ["Accepted", "Acceptance", "Duplicate", "Outcome", "RequestRefused"]
