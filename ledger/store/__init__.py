@@ -3,11 +3,15 @@
     schema.py        the tables, what each column holds, which rows are ever changed
     engine.py        Store: open, one transaction to read or to write, leadership; SQLite or PostgreSQL
     migrations/      how an older database becomes a present one
-    log.py           the sequenced log: state, entries, tree tiles, registrations, counts per day
+    log.py           the sequenced log: state, entries, registrations, counts per day
+    treetiles.py     its tree: hash tiles and leaf hashes
     inbox.py         what is accepted and not yet sequenced; is a label free?
     acceptances.py   when entries were accepted, until they are published
     envelopes.py     encrypted details, by the hash of their fetch token
-    labels.py        the index: label rows of a bucket as of any size, persisted bucket hashes
+    labels.py        the index: its labels, and its bucket hashes persisted
+    buckets.py       the index over these, as of any size
+    keys.py          entries by leaf hash and by hash of fetch token
+    settling.py      what was looked up by a hash lately, on its way to where the rest lies
     publication.py   what was signed and what is published, under compare-and-swap
     retention.py     which entries may leave, once the public files have them
     witnesses.py     how far each witness has come, and since when it is missing
