@@ -164,27 +164,13 @@ class PrefixTree:
     ) -> list[int]:
         """As `insert_many`, for many labels at a time: `pairs` are packed (label ‖ u64 index) and get sorted.
 
-        `rows` are those of this tree. `parts` has a place for each bucket, with nothing in it at first: what a
-        full one is hashed by, for whoever can keep that. Returns the indices of the
-        pairs whose label was taken, in no order.
+        `rows` are those of this tree. `parts` has a place for each bucket, with nothing in it at first: what a full one
+        is hashed by, for whoever can keep that. Returns the indices of the pairs whose label was taken, in no order.
         """
         self.flush()
         pairs.sort()
-        shift, bits = 24 - self._bits, self._bits
-        prefixes: list[int] = []
-        groups: list[bytes] = []
-        taken: list[bytes] = []
-        last_prefix = -1
-        for pair in pairs:
-            prefix = int.from_bytes(pair[:3], "big") >> shift
-            if prefix != last_prefix:
-                last_prefix = prefix
-                prefixes.append(prefix)
-                groups.append(pair)
-            elif groups[-1][-ROW_BYTES:-8] == pair[:32]:
-                taken.append(pair)
-            else:
-                groups[-1] += pair
+        bits = self._bits
+        prefixes, groups, taken = _by_bucket(pairs, bits)
         hashes, states, counts, put = self._hashes, self._states, self._counts, _put_hash
         view, base, splits = memoryview(hashes), 1 << bits, parts is not None and can_split(bits)
         touched: list[int] = []
@@ -430,6 +416,26 @@ class PrefixTree:
                         at += 32
                     put(hashes, parent << 5, hashes[at : at + 32])
             nodes = parents
+
+
+def _by_bucket(pairs: Sequence[bytes], bits: int) -> tuple[list[int], list[bytes], list[bytes]]:
+    """Sorted packed pairs by the bucket they are in: prefixes, pairs of each, and those whose label one of them has."""
+    shift = 24 - bits
+    prefixes: list[int] = []
+    groups: list[bytes] = []
+    taken: list[bytes] = []
+    last_prefix = -1
+    for pair in pairs:
+        prefix = int.from_bytes(pair[:3], "big") >> shift
+        if prefix != last_prefix:
+            last_prefix = prefix
+            prefixes.append(prefix)
+            groups.append(pair)
+        elif groups[-1][-ROW_BYTES:-8] == pair[:32]:
+            taken.append(pair)
+        else:
+            groups[-1] += pair
+    return prefixes, groups, taken
 
 
 def _hash_rows(rows: Sequence[Row], depth: int) -> bytes:
