@@ -62,7 +62,9 @@ class InBucket(Running):
 
     def hand_in(self, entries: list[dict[str, str]]) -> None:
         url = f"{read_settings(self.home).ledger_url}/v1/entries?wait=published"
-        answer = httpx.post(url, json={"entries": entries}, trust_env=False, timeout=60)
+        # The publisher may be there before the ledger is: it connects again for some seconds.
+        with httpx.Client(transport=httpx.HTTPTransport(retries=6), timeout=60) as client:
+            answer = client.post(url, json={"entries": entries})
         assert {result["status"] for result in answer.json()["results"]} == {"published"}, answer.text
 
     def records(self, count: int) -> None:
