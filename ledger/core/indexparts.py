@@ -4,8 +4,8 @@
     ·  ·                               two levels
     0  1  2  3                         the parts: the hash of each is kept, and only the label's own is made anew
 
-A bucket of twelve labels has 28 hashes in it, of which a new label changes a third. The part hashes are kept in memory,
-128 bytes a bucket, and are never stored: they are made from the rows when they are first needed.
+A bucket of twelve labels takes 28 hashes as a whole, and less than half of them for one more label. The part hashes are
+kept in memory, 128 bytes a bucket, and are never stored: they are made from the rows when they are first needed.
 """
 
 from bisect import bisect_left

@@ -88,7 +88,7 @@ class GrowingRows:
     def warm(self, db: Connection) -> None:
         """Make the `parts` of some full buckets that have none since the start.
 
-        A label in such a bucket costs three times as much otherwise; they are made in some 5 s for three million.
+        Such a bucket takes three times as long to hash otherwise; they are made in some 5 s for three million labels.
         """
         start, self._warmed = self._warmed, min(self._warmed + WARMED, 1 << TOP_BITS)
         for settled in read_bucket_range(db, start, self._warmed):

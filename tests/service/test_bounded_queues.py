@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from livelog import LiveLedger, as_object
-from smallledger import record, submission
+from smallledger import ORIGIN, SmallLedger, record, submission
 
 from ledger.service import published
-from ledger.service.acceptance import FEW, Acceptance, _Member
+from ledger.service.acceptance import FEW, START_S, Acceptance, _Member
 from ledger.service.body import MAX_ENTRIES
 from ledger.service.checks import Candidate, Checked
 from ledger.service.metrics import Metrics
@@ -123,3 +125,26 @@ def test_the_api_says_nothing_of_429_and_retry_after(live: LiveLedger) -> None:
     ):
         answers = paths[path][method]["responses"]
         assert "Retry-After" in answers["429"]["headers"] and "Retry-After" in answers["503"]["headers"]
+
+
+def test_a_start_for_which_there_are_too_few_threads_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = SmallLedger(tmp_path)
+    acceptance = Acceptance(ledger.store, ORIGIN, 1000)
+    submit, asked = acceptance._checkers.submit, 0
+
+    def submit_one(*job: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise RuntimeError("can't start new thread")
+        return submit(*job)
+
+    monkeypatch.setattr(acceptance._checkers, "submit", submit_one)
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match="new thread"):
+        acceptance.start()
+    acceptance.close()
+    assert time.monotonic() - began < START_S / 2, "the one that had begun went on waiting for the others"
+    ledger.close()
