@@ -3,11 +3,14 @@
 Nothing of a request body ever reaches an error message; a message names the URL and what came back.
 """
 
+import os
 import random
+import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies
@@ -41,6 +44,13 @@ class _TryAgain(Exception):
         self.seconds = seconds
 
 
+@lru_cache(maxsize=4)
+def _tls(*_where: str | None) -> ssl.SSLContext:
+    """One for all that a program asks: to read the authorities' certificates, from where these variables say, takes
+    20 to 40 ms."""
+    return httpx.create_ssl_context()
+
+
 class BoundedHttp:
     """One server's `get` and `post`. Safe to use from several threads."""
 
@@ -54,8 +64,7 @@ class BoundedHttp:
         self._answer_seconds = answer_seconds
         self._attempts = attempts
         self._sleep = sleep
-        # One for all that httpx makes here: to read the authorities' certificates takes 20 ms.
-        tls = httpx.create_ssl_context()
+        tls = _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
         self._transport = DeadlineTransport(CONNECTIONS, tls)
         # A proxy that the user's environment names for everything goes first: then only bodies have a deadline.
         mounts = {} if "all" in getproxies() else {"all://": self._transport}
