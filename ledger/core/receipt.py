@@ -182,12 +182,12 @@ class ReceiptChecker:
         self._inclusion: InclusionChecks | None = None
         self._index_root: tuple[IndexRootProof, IndexRoot] | None = None
         self._steps: tuple[Step, Step] | None = None
-        # (index root, entries it covers, label, proof) → what check_index_proof found
-        self._found: dict[tuple[bytes, int, bytes, bytes], int | None] = {}
+        # label → index root, entries it covers, and proof, of which check_index_proof found the last
+        self._found: dict[bytes, tuple[bytes, int, bytes, int | None]] = {}
 
     def take_index_proof(self, root: IndexRoot, label: bytes, proof: bytes, found: int | None) -> None:
         """`check_index_proof` found this for the label under this index root: it need not be asked again."""
-        self._found[root.index_root, root.covers, label, proof] = found
+        self._found[label] = root.index_root, root.covers, proof, found
 
     def check(self, receipt: Receipt) -> CheckedReceipt:
         """What check_receipt returns and raises."""
@@ -201,12 +201,17 @@ class ReceiptChecker:
             raise RuleBroken(
                 "receipt", "its entry stands under no label, so nothing can show its place in the index"
             )
-        asked = index_root.index_root, index_root.covers, label, receipt.index_proof
-        found = self._found[asked] if asked in self._found else check_index_proof(*asked)
+        found = self._find(index_root, label, receipt.index_proof)
         if found != receipt.index:
             instead = "no entry" if found is None else f"entry {found}"
             raise ProofRefuted("receipt", f"the index has {instead} under the label of entry {receipt.index}")
         return CheckedReceipt(receipt, entry, receipt.index, opened, index_root, shared)
+
+    def _find(self, root: IndexRoot, label: bytes, proof: bytes) -> int | None:
+        known = self._found.get(label)
+        if known is not None and known[:3] == (root.index_root, root.covers, proof):
+            return known[3]
+        return check_index_proof(root.index_root, root.covers, label, proof)
 
     def _open(self, note: bytes) -> tuple[Opened, InclusionChecks]:
         opened, inclusion = self._opened, self._inclusion
