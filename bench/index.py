@@ -19,6 +19,7 @@ from bench.figures import Figure, Report
 from bench.logs import ORIGIN, charter_entry
 from ledger.core.entries import Record
 from ledger.core.index import MemoryRows, PrefixTree
+from ledger.core.indexparts import PartHashes
 from ledger.core.indexproof import ROW
 from ledger.core.merkle import leaf_hash
 from ledger.sequencer.run import Sequencer, begin_log
@@ -64,7 +65,7 @@ def _full_buckets() -> tuple[float, float]:
     rows = MemoryRows(FULL_BITS)
     tree = PrefixTree(rows, FULL_BITS)
     count = FULL << FULL_BITS
-    parts = [b""] * (1 << FULL_BITS)
+    parts = PartHashes(FULL_BITS)
     tree.insert_packed(rows, [ROW.pack(os.urandom(32), index) for index in range(count)], parts)
     begun = time.process_time()
     for index in range(TRIED):

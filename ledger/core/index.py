@@ -22,7 +22,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from ledger.core.errors import Malformed
-from ledger.core.indexparts import can_split, grow_bucket, grow_split
+from ledger.core.indexparts import PartHashes, can_split, grow_bucket, grow_split
 from ledger.core.indexproof import EMPTY, Row, check_index_proof, format_index_proof, leaf_hash
 from ledger.core.indexrows import (
     ROW_BYTES,
@@ -160,12 +160,12 @@ class PrefixTree:
         return taken
 
     def insert_packed(
-        self, rows: PackedRows, pairs: list[bytes], parts: list[bytes] | None = None
+        self, rows: PackedRows, pairs: list[bytes], parts: PartHashes | None = None
     ) -> list[int]:
         """As `insert_many`, for many labels at a time: `pairs` are packed (label ‖ u64 index) and get sorted.
 
-        `rows` are those of this tree. `parts` has a place for each bucket, with nothing in it at first: what a full one
-        is hashed by, for whoever can keep that. Returns the indices of the pairs whose label was taken, in no order.
+        `rows` are those of this tree. `parts`, empty at first, is what full buckets are hashed by, for whoever can keep
+        that. Returns the indices of the pairs whose label was taken, in no order.
         """
         self.flush()
         pairs.sort()

@@ -19,8 +19,26 @@ PARTS = 4
 SPLIT = 6
 """Rows from which on a bucket is full enough."""
 
+_BYTES = 32 * PARTS
+
 _PART_OF = tuple(bytes((byte >> shift) % PARTS for byte in range(256)) for shift in range(7))
 """By how many bits of a byte are right of the two: which part a byte stands for."""
+
+
+class PartHashes:
+    """The part hashes of all buckets of an index, by prefix, in one piece of memory: a bucket has 128 bytes or none."""
+
+    def __init__(self, bits: int) -> None:
+        self._kept = bytearray(1 << bits)
+        self._hashes = bytearray(_BYTES << bits)
+
+    def __getitem__(self, prefix: int) -> bytes:
+        return bytes(self._hashes[_BYTES * prefix : _BYTES * (prefix + 1)]) if self._kept[prefix] else b""
+
+    def __setitem__(self, prefix: int, parts: bytes) -> None:
+        if parts:
+            self._hashes[_BYTES * prefix : _BYTES * (prefix + 1)] = parts
+        self._kept[prefix] = bool(parts)
 
 
 def can_split(depth: int) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ledger.core.index import TOP_BITS, Row
-from ledger.core.indexparts import SPLIT, split_bucket
+from ledger.core.indexparts import SPLIT, PartHashes, split_bucket
 from ledger.core.indexproof import ROW
 from ledger.core.indexrows import ROW_BYTES
 from ledger.store.buckets import bound, packed_buckets
@@ -46,7 +46,7 @@ class GrowingRows:
         self.db: Connection | None = None
         self._recent: list[dict[int, bytes]] = [{} for _ in range(SLICES)]
         self._labels = [0] * SLICES
-        self.parts = [b""] * (1 << TOP_BITS)
+        self.parts = PartHashes(TOP_BITS)
         """What full buckets are hashed by: see `PrefixTree.insert_packed`."""
         self._warmed = 0
 

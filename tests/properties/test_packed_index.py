@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.core.index import MemoryRows, PrefixTree
+from ledger.core.indexparts import PartHashes
 from ledger.core.indexproof import ROW
 
 # Few labels, so that some are taken, and many that begin with the same bits.
@@ -27,7 +28,7 @@ def test_packed_batches_make_the_same_index(
     batches: list[list[bytes]], bits: int, by_parts: bool, forget: bool
 ) -> None:
     """Also by the parts of full buckets, known from before or not."""
-    parts = [b""] * (1 << bits) if by_parts else None
+    parts = PartHashes(bits) if by_parts else None
     rows, one_by_one = MemoryRows(bits), MemoryRows(bits)
     tree, other = PrefixTree(rows, bits), PrefixTree(one_by_one, bits)
     index = 0
@@ -39,15 +40,15 @@ def test_packed_batches_make_the_same_index(
         assert (tree.root, tree.labels) == (other.root, other.labels)
         assert list(rows) == list(one_by_one)
         assert tree.take_changed() == other.take_changed()
-        if parts and forget:
-            parts = [b""] * (1 << bits)
+        if parts is not None and forget:
+            parts = PartHashes(bits)
 
 
 def test_full_buckets_are_hashed_by_their_parts() -> None:
     """So many labels that every bucket is full, in batches of every size."""
     rows, one_by_one = MemoryRows(3), MemoryRows(3)
     tree, other = PrefixTree(rows, 3), PrefixTree(one_by_one, 3)
-    parts = [b""] * 8
+    parts = PartHashes(3)
     index = 0
     for size in [*range(1, 40), 300]:
         pairs = [(sha256(b"%d" % at).digest(), at) for at in range(index, index + size)]
@@ -55,4 +56,4 @@ def test_full_buckets_are_hashed_by_their_parts() -> None:
         assert tree.insert_packed(rows, [ROW.pack(*pair) for pair in pairs], parts) == []
         other.insert_many(pairs)
         assert tree.root == other.root
-    assert all(len(known) == 4 * 32 for known in parts)
+    assert all(len(known) == 4 * 32 for known in map(parts.__getitem__, range(8)))
