@@ -94,6 +94,7 @@ class Department:
         job, begun = self.job, time.process_time()
         policy = parse_policy(job.policy)
         charter = parse_charter(job.charter)
+        log = UrlLog(f"http://{job.public}")
         answers: queue.SimpleQueue[tuple[Prepared, bytes]] = queue.SimpleQueue()
         failed: list[Exception] = []
 
@@ -123,11 +124,12 @@ class Department:
                 answered += 1
             if awaiting and (len(awaiting) >= RECEIPTS_AT_ONCE or answered == len(requests)):
                 some = [awaiting.popleft() for _ in range(min(len(awaiting), RECEIPTS_AT_ONCE))]
-                missing = self.check_receipts(some, policy, UrlLog(f"http://{job.public}"))
+                missing = self.check_receipts(some, policy, log)
                 awaiting.extendleft(reversed(missing))
                 if len(missing) == len(some):
                     time.sleep(PAUSE)
         sending.join()
+        log.close()
         self.spent[REST] = time.process_time() - begun - sum(self.spent.values())
         return dict(self.spent)
 
@@ -142,7 +144,7 @@ class Department:
             raise RuntimeError(f"{arrived.bad} promises are not good: {arrived.why}")
 
     def check_receipts(self, entries: Sequence[bytes], policy: Policy, log: UrlLog) -> list[bytes]:
-        """Fetch and check the receipts of these entries; those that have none yet. Closes the log."""
+        """Fetch and check the receipts of these entries; those that have none yet."""
         with self.spending(FETCHING):
             now = int(time.time())
             try:
@@ -151,8 +153,6 @@ class Department:
                 receipts = view.receipts(labels)
             except Moved:
                 return list(entries)
-            finally:
-                log.close()
         with self.spending(CHECKING):
             checker = view.checker()
             return [

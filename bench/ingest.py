@@ -25,7 +25,6 @@ from ledger.client.urllog import UrlLog
 from ledger.client.view import View
 from ledger.core.entries import decode_entry
 from ledger.core.policy import Opened
-from ledger.core.receipt import check_receipt
 
 RECORDS = 120_000
 BATCH = 1000
@@ -44,6 +43,7 @@ class Checkpoints:
     def __init__(self, operator: Operator) -> None:
         self._file = operator.home / "public" / "checkpoint"
         self._policy = operator.policy
+        self._log = UrlLog(f"http://{operator.public}")
         self._opened: dict[bytes, Opened] = {}
         self.newest = self._open(self._file.read_bytes())
 
@@ -64,14 +64,15 @@ class Checkpoints:
             time.sleep(LOOK_S)
             self.newest = self._open(self._file.read_bytes())
 
-    def check_receipts(self, public: str, entries: Sequence[bytes]) -> None:
+    def check_receipts(self, entries: Sequence[bytes]) -> None:
         """Make a receipt of each entry from the published log, as a department does, and check it."""
-        now = int(time.time())
-        view = View.open(UrlLog(f"http://{public}"), self._policy, now)
-        for receipt in view.receipts([label for raw in entries if (label := decode_entry(raw).index_label)]):
+        view = View.open(self._log, self._policy, int(time.time()))
+        receipts = view.receipts([label for raw in entries if (label := decode_entry(raw).index_label)])
+        checker = view.checker()
+        for receipt in receipts:
             if receipt is None:
                 raise RuntimeError("an entry that was published has no receipt")
-            check_receipt(receipt, self._policy, now, view.opened)
+            checker.check(receipt)
 
 
 def measure(report: Report, scale: float) -> None:
@@ -140,7 +141,7 @@ def send_and_publish(
     sending.start()
     checkpoints.wait_until(size + len(entries))
     sending.join()
-    checkpoints.check_receipts(operator.public, _sample(entries))
+    checkpoints.check_receipts(_sample(entries))
     rate = len(entries) / (time.perf_counter() - started)
     return cpu.seconds(), rate
 
