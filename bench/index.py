@@ -106,9 +106,8 @@ def _fill_inbox(store: Store) -> None:
 
 def _open(url: str) -> dict[str, float]:
     """In a fresh process: load the index and prove labels, present and absent."""
-    from ledger.store import log
+    from ledger.store import log, recents
     from ledger.store.buckets import StoredRows, load_tree
-    from ledger.store.engine import run
 
     started = time.perf_counter()
     store = Store.open(url)
@@ -120,7 +119,7 @@ def _open(url: str) -> dict[str, float]:
         if tree.root != state.index_root:
             raise SystemExit("the index that was loaded has another root than the one that was written")
         start_s = time.perf_counter() - started
-        known = [bytes(row[0]) for row in run(db, "SELECT label FROM recent_labels LIMIT ?", (PROOFS // 2,))]
+        known = [label for label, _ in recents.unsettled(db, state.last)[: PROOFS // 2]]
         slowest = 0.0
         for label in known + [os.urandom(32) for _ in range(PROOFS // 2)]:
             begun = time.perf_counter()

@@ -120,6 +120,7 @@ class Published:
                     # Else `prove` was faster.
                     if self._tree is None or view.index_root.covers > self._rows.covers:
                         self._index(db, view)
+                        self._rows.catch_up()
             except Exception:  # whoever asks for a proof meets it again and is told
                 continue
 

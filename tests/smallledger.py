@@ -133,8 +133,11 @@ class SmallLedger:
         """Hand entries in, each with what belongs to it."""
         return self.hand_in([submission(raw) for raw in raws], now)
 
-    def hand_in(self, submissions: Sequence[Submission | Refusal], now: int = NOW) -> list[Outcome]:
-        acceptance = Acceptance(self.store, ORIGIN, 100_000)
+    def hand_in(
+        self, submissions: Sequence[Submission | Refusal], now: int = NOW, by: Acceptance | None = None
+    ) -> list[Outcome]:
+        """Through `by`, or a process that has just started."""
+        acceptance = by or Acceptance(self.store, ORIGIN, 100_000)
 
         async def accept() -> list[Outcome]:
             return await acceptance.accept(submissions, now)
@@ -143,7 +146,8 @@ class SmallLedger:
             acceptance.refresh()
             return asyncio.run(accept())
         finally:
-            acceptance.close()
+            if by is None:
+                acceptance.close()
 
     def reopen(self) -> None:
         """Start again on the same database, as after a crash of all processes."""

@@ -33,6 +33,7 @@ from ledger.store import (
     inbox,
     labels,
     log,
+    recents,
     treetiles,
 )
 from ledger.store.buckets import PAGES_EVERY, load_tree, pages_of, write_tree
@@ -231,6 +232,7 @@ class Sequencer:
                 labels.drop_changes(db, state.size - PAGES_EVERY)
             log.place_registrations(db, batch.placed)
             self._leave_out(db, batch)
+            recents.join_small(db, tip.state.last, state.last)
 
         self._writer.change(write)
         if state.pages_covers == state.size:
@@ -242,18 +244,20 @@ class Sequencer:
         Changes where they lie and nothing else. Raises StoreBusy, and SequencerLost as `step` does.
         """
         tip = self._tip
-        part = tip.rows.due() if tip else None
+        part = tip.rows.due(tip.state.last) if tip else None
         if tip is None or part is None:
             return False
-        self._tip = None
         state, rows = tip.state, tip.rows
+        with self._store.read() as db:
+            rows.prepare(db, state.last)
+        self._tip = None
 
         def write(db: Connection) -> None:
             self._swap(db, state, state)
             rows.settle(db, part, state.last)
 
         self._writer.change(write)
-        rows.settled(part)
+        rows.settled(part, state.last)
         self._tip = tip
         return True
 

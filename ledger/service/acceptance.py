@@ -30,11 +30,15 @@ from ledger.service.pressure import Pressure
 from ledger.service.problems import Refusal, RequestRefused, busy
 from ledger.service.signatures import Signatures, ToPromise
 from ledger.store import Connection, Store, StoreBusy, acceptances, inbox, log, publication
+from ledger.store.knownlabels import KnownLabels
 from ledger.vectors import Choice
 
 CHECKERS = max(2, min(8, os.cpu_count() or 1))
 FEW = 64
 """A request of so many entries goes with the next transaction, however large that is already."""
+
+FILL_S, CATCH_UP_S = 0.005, 1.0
+"""Between two steps of `keep_filled`, as long as there is something to fill, and then."""
 
 START_S = 30.0
 """For the threads that check, and their children, to be there."""
@@ -58,13 +62,15 @@ class Acceptance:
         self._checkers = ThreadPoolExecutor(CHECKERS, "check")
         self._signatures = Signatures(vectors)
         self._writer = ThreadPoolExecutor(1, "write")
+        self._known = KnownLabels()  # the writer's
         # No longer than requests have a turn at a time: who hands them in sees to that (intake.py).
         self._waiting: deque[_Member] = deque()
         self._pressure = Pressure(inbox_limit)
         self._writing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start the threads that check, and the child of each: else the first requests wait for these."""
+        """Start the threads that check, and the child of each, and learn the labels of what was accepted lately: else
+        the first requests wait for these."""
         all_of_them = Barrier(CHECKERS)
 
         def begin() -> None:
@@ -79,6 +85,19 @@ class Acceptance:
             raise
         for one in begun:
             one.result()
+        self._writer.submit(self._fill).result()
+
+    async def keep_filled(self) -> None:
+        """Learn which labels are taken, a little at a time beside all else; runs until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(FILL_S if self._known.lacking else CATCH_UP_S)
+            await loop.run_in_executor(self._writer, self._fill)
+
+    def _fill(self) -> None:
+        # A store that is busy, or worse, is met again by whoever hands entries in, and is told of there.
+        with contextlib.suppress(Exception), self._store.read() as db:
+            self._known.fill(db)
 
     def close(self) -> None:
         """Wait for the threads; what they were writing is written."""
@@ -200,6 +219,7 @@ class Acceptance:
     def _take(self, db: Connection, members: list[Checked], now: int) -> list[list[Outcome] | None]:
         found: list[list[Outcome] | None] = []
         first = inbox.next_number(db)
+        self._known.catch_up(db, first - 1)
         published_size = self._check_pressure(db, now)
         registrations = log.last_registration(db)
         asked = [
@@ -208,7 +228,7 @@ class Acceptance:
             if member.view.registrations == registrations
             for candidate in member.candidates
         ]
-        group = Group(now, first, look_up(db, asked, published_size))
+        group = Group(now, first, look_up(db, self._known, asked, published_size))
         for member in members:
             if member.view.registrations != registrations:
                 found.append(None)

@@ -92,7 +92,9 @@ def create_app(
         if choice.why:
             _log.warning("vector library not used", why=choice.why)
         _log.info("serving", origin=settings.origin, signatures=choice.bulk.name, library=choice.path)
+        filling = asyncio.create_task(acceptance.keep_filled())
         yield
+        filling.cancel()
         await client.aclose()
         await asyncio.to_thread(acceptance.close)
         lookout.close()

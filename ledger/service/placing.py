@@ -7,24 +7,26 @@ place_all    a request's candidates into the group that is written together
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import count, repeat
 from typing import NamedTuple
 
 from ledger.core.entries import RECORD, REGISTRY
 from ledger.core.merkle import leaf_hash
 from ledger.service.checks import Candidate, Checked
 from ledger.service.problems import Refusal
-from ledger.store import Connection, acceptances, inbox, labels, log, treetiles
+from ledger.store import Connection, acceptances, inbox, log, treetiles
 from ledger.store.acceptances import Run
 from ledger.store.errors import StoreContended
+from ledger.store.knownlabels import KnownLabels
 
 
 class Accepted(NamedTuple):
-    """Durable in the inbox, now or from before, since `accepted` (Unix seconds): what its promise says."""
+    """Durable under `number`, now or from before, since `accepted` (Unix seconds): what its promise says."""
 
     label: bytes
     leaf: bytes
     accepted: int
+    number: int
 
 
 class Duplicate(NamedTuple):
@@ -40,12 +42,13 @@ Outcome = Accepted | Duplicate | Refusal
 
 
 class Taken(NamedTuple):
-    """What stands under a label: its leaf hash, its index `at` if it is sequenced, and when it was accepted, while that
-    is known."""
+    """What stands under a label: its leaf hash, its index `at` if it is sequenced, when it was accepted, while that is
+    known, and its number, while it waits at least."""
 
     leaf: bytes
     at: int | None
     accepted: int | None
+    number: int
 
 
 @dataclass(slots=True)
@@ -56,7 +59,9 @@ class Group:
     first: int
     taken: dict[bytes, Taken]  # label → what stood under it before
     new: inbox.Arrivals = field(default_factory=inbox.Arrivals)
-    fresh: dict[bytes, bytes] = field(default_factory=dict)  # label → leaf hash, of `new`
+    fresh: dict[bytes, tuple[bytes, int]] = field(
+        default_factory=dict
+    )  # label → leaf hash and number, of `new`
     runs: list[Run] = field(default_factory=list)
     registrations: list[tuple[int, bytes]] = field(default_factory=list)
     waiting: dict[bytes, int] | None = (
@@ -79,16 +84,22 @@ class Group:
         return log.read_day_count(db, source, day) + self.waiting.get(key, 0)
 
 
-def look_up(db: Connection, asked: list[bytes], published_size: int) -> dict[bytes, Taken]:
-    """Which of these labels are taken, and by what.
+def look_up(
+    db: Connection, known: KnownLabels, asked: list[bytes], published_size: int
+) -> dict[bytes, Taken]:
+    """Which of these labels are taken, and by what; `known` has caught up in this transaction.
 
     What was accepted before keeps its time, however often and to whomever it is promised, until it is published.
     """
-    places = labels.find_labels(db, asked)
+    places = known.find(db, asked)
     if not places:
         return {}
     numbers = {label: place.number for label, place in places.items() if place.number is not None}
+    last = inbox.last_sequenced(db)  # first: what is sequenced later is seen to be
     index_of = log.index_of(db, numbers.values())
+    for label, number in list(numbers.items()):
+        if number <= last and number not in index_of:  # it was left out
+            del numbers[label], places[label]
     indices = {label: index_of[number] for label, number in numbers.items() if number in index_of}
     indices |= {label: place.at for label, place in places.items() if place.at is not None}
     unpublished = [index for index in indices.values() if index >= published_size]
@@ -111,7 +122,7 @@ def look_up(db: Connection, asked: list[bytes], published_size: int) -> dict[byt
     for label in places:
         index = indices.get(label)
         leaf = leaves[index] if index is not None else leaf_hash(waiting[numbers[label]])
-        found[label] = Taken(leaf, index, times.get(owed.get(label, 0)))
+        found[label] = Taken(leaf, index, times.get(owed.get(label, 0)), numbers.get(label, 0))
     return found
 
 
@@ -129,19 +140,21 @@ def place_all(db: Connection, group: Group, member: Checked) -> list[Outcome]:
             if outcome is not None:
                 outcomes[candidate.place] = outcome
                 continue
+        number = group.first + len(group.new)
         _note_run(group, candidate.registrations)
         if candidate.raw[1] == REGISTRY:
             group.registrations.append((candidate.registrations + 1, candidate.raw))
-        group.fresh[label] = leaf
+        group.fresh[label] = leaf, number
         group.new.add(candidate.raw, label, leaf, candidate.envelope, candidate.fetch)
-        outcomes[candidate.place] = Accepted(label, leaf, group.now)
+        outcomes[candidate.place] = Accepted(label, leaf, group.now, number)
     return [outcomes[place] for place in range(member.total)]
 
 
 def _place_plain(group: Group, candidates: list[Candidate]) -> list[Outcome] | None:
     """The same for records that no rule forbids, when all their labels are free; None when one is not."""
     _, raws, labels, leaves, envelopes, fetches, registrations, _, _ = zip(*candidates, strict=True)
-    fresh = dict(zip(labels, leaves, strict=True))
+    first = group.first + len(group.new)
+    fresh = dict(zip(labels, zip(leaves, count(first)), strict=True))  # noqa: B905: count() has no end
     if len(fresh) < len(candidates) or not group.fresh.keys().isdisjoint(fresh):
         return None
     _note_run(group, registrations[0])
@@ -152,7 +165,7 @@ def _place_plain(group: Group, candidates: list[Candidate]) -> list[Outcome] | N
     new.leaves += leaves
     new.envelopes += envelopes
     new.fetches += fetches
-    return list(map(Accepted, labels, leaves, repeat(group.now)))
+    return list(map(Accepted, labels, leaves, repeat(group.now), count(first)))
 
 
 def _note_run(group: Group, registrations: int) -> None:
@@ -167,11 +180,13 @@ def _decide(db: Connection, group: Group, candidate: Candidate) -> Outcome | Non
     label, leaf = candidate.label, candidate.leaf
     known = group.taken.get(label)
     if known is None and label in group.fresh:
-        known = Taken(group.fresh[label], None, group.now)
+        fresh, number = group.fresh[label]
+        known = Taken(fresh, None, group.now, number)
     if known is not None and known.leaf == leaf:
         if known.at is not None:
             return Duplicate(label, leaf, known.at, known.accepted)
-        return Accepted(label, leaf, group.now if known.accepted is None else known.accepted)
+        accepted = group.now if known.accepted is None else known.accepted
+        return Accepted(label, leaf, accepted, known.number)
     if candidate.refusal is not None:
         return candidate.refusal
     if candidate.coverage is not None:

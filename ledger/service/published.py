@@ -121,7 +121,8 @@ async def wait_published(
     wanted = [outcome for outcome in outcomes if isinstance(outcome, Accepted | Duplicate)]
     if not wanted:
         return Waited()
-    labels = list({outcome.label for outcome in wanted})
+    known = {outcome.label: outcome.at for outcome in wanted if isinstance(outcome, Duplicate)}
+    numbers = {outcome.label: outcome.number for outcome in wanted if isinstance(outcome, Accepted)}
     deadline = time.monotonic() + wait_s
     seen = 0
     indices: dict[bytes, int] = {}
@@ -129,11 +130,12 @@ async def wait_published(
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 seen = await size.above(seen)
+            ended = False
         except TimeoutError:
-            indices = await asyncio.to_thread(receipts.indices, labels)
-            break
-        indices = await asyncio.to_thread(receipts.indices, labels)
-        if len(indices) == len(labels) and max(indices.values()) < seen:
+            ended = True
+        index_of = await asyncio.to_thread(receipts.indices, numbers.values())
+        indices = known | {label: index_of[number] for label, number in numbers.items() if number in index_of}
+        if ended or (len(indices) == len(known) + len(numbers) and max(indices.values()) < seen):
             break
     published = {label: index for label, index in indices.items() if index < seen}
     found: dict[bytes, object] = {}

@@ -8,7 +8,7 @@ all parts of a receipt belong together, and the ledger holds no second copy of t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import httpx
@@ -25,7 +25,7 @@ from ledger.core.tiles import TILE_HEIGHT
 from ledger.core.tlogproof import TlogProof
 from ledger.service.problems import busy
 from ledger.service.publicentries import PublicEntries
-from ledger.store import Connection, Store, keys, labels, log, publication, treetiles
+from ledger.store import Connection, Store, keys, log, publication, treetiles
 
 TIMEOUT_S = 10.0
 PROOFS_LIMIT = 10_000
@@ -124,17 +124,10 @@ class Receipts:
         with self._store.read() as db:
             return publication.read_publication(db).published_size
 
-    def indices(self, wanted: Sequence[bytes]) -> dict[bytes, int]:
-        """The log indices of these index labels, as far as they are sequenced."""
+    def indices(self, numbers: Collection[int]) -> dict[int, int]:
+        """The log indices of the entries with these numbers, as far as they are sequenced."""
         with self._store.read() as db:
-            places = labels.find_labels(db, wanted)
-            numbers = [place.number for place in places.values() if place.number is not None]
-            index_of = log.index_of(db, numbers)
-        found = {
-            label: index_of.get(place.number) if place.number is not None else place.at
-            for label, place in places.items()
-        }
-        return {label: index for label, index in found.items() if index is not None}
+            return log.index_of(db, numbers)
 
     async def entries(self, indices: Sequence[int]) -> dict[int, bytes]:
         """The entries at these indices.  Raises StoreBusy, RequestRefused (busy)."""

@@ -5,13 +5,17 @@
     migrations/      how an older database becomes a present one
     log.py           the sequenced log: state, entries, registrations, counts per day
     treetiles.py     its tree: hash tiles and leaf hashes
-    inbox.py         what is accepted and not yet sequenced; is a label free?
+    inbox.py         what is accepted and not yet sequenced
     acceptances.py   when entries were accepted, until they are published
     envelopes.py     encrypted details, by the hash of their fetch token
-    labels.py        the index: its labels, and its bucket hashes persisted
+    recents.py       labels and keys that have not settled, packed
+    recentlabels.py  these labels in memory
+    labels.py        the index: labels that have settled, and its bucket hashes persisted
+    labelfilter.py   which labels may have settled, in memory
+    knownlabels.py   which labels are taken, for whoever accepts
     buckets.py       the index over these, as of any size
     keys.py          entries by leaf hash and by hash of fetch token
-    settling.py      what was looked up by a hash lately, on its way to where the rest lies
+    settling.py      labels and keys on their way from recents.py to where the rest lies
     publication.py   what was signed and what is published, under compare-and-swap
     retention.py     which entries may leave, once the public files have them
     witnesses.py     how far each witness has come, and since when it is missing

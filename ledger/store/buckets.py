@@ -7,7 +7,7 @@ shortcuts: whoever takes them compares the root, and what they lack can always b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ledger.core.entries import decode_entry, index_label
 from ledger.core.index import BUCKET, BUCKET_STATE, TOP_BITS, Bucket, IndexRows, PrefixTree, Row
@@ -17,15 +17,16 @@ from ledger.store.engine import Connection
 from ledger.store.inbox import last_sequenced
 from ledger.store.labels import (
     bucket_of,
+    find_row,
     read_bucket_range,
     read_buckets,
     read_changes,
     read_pages,
-    read_recent,
-    read_recent_within,
     write_pages,
 )
 from ledger.store.log import index_of, read_entries, read_state
+from ledger.store.recentlabels import RecentLabels
+from ledger.store.recents import unsettled
 from ledger.store.retention import first_leaf_held
 
 PAGES_EVERY = 131_072
@@ -43,47 +44,44 @@ class StoredRows:
     def __init__(self, covers: int) -> None:
         self.covers = covers
         self.db: Connection | None = None
+        self._recent = RecentLabels()
+
+    def catch_up(self) -> Connection:
+        """Take in labels that were accepted since, so that `buckets` finds fewer to take in."""
+        if self.db is None:
+            raise RuntimeError("the rows are read in an open transaction: set db first")
+        self._recent.catch_up(self.db)
+        return self.db
 
     def buckets(self, prefixes: Sequence[int], bits: int) -> Iterator[Sequence[Row]]:
         """See `ledger.core.index.IndexRows`; `bits` is TOP_BITS."""
-        for data in packed_buckets(self.db, prefixes, bits):
-            rows = [row for row in ROW.iter_unpack(data) if row[1] < self.covers] if data else []
-            yield rows
+        if bits != TOP_BITS:
+            raise ValueError(f"labels are stored under {TOP_BITS} bits, not {bits}")
+        db = self.catch_up()
+        wanted = set(prefixes)
+        recent = [row for prefix in wanted for row in self._recent.within(prefix, TOP_BITS)]
+        found = packed_buckets(db, recent, wanted)
+        for prefix in prefixes:
+            yield [row for row in ROW.iter_unpack(found.get(prefix, b"")) if row[1] < self.covers]
 
     def add(self, rows: Sequence[Row]) -> None:
         raise RuntimeError("StoredRows are only read")
 
 
-def packed_buckets(db: Connection | None, prefixes: Sequence[int], bits: int) -> Iterator[bytes]:
-    """The buckets under these prefixes, in order, packed: settled labels and recent ones that are in the log."""
-    if db is None:
-        raise RuntimeError("the rows are read in an open transaction: set db first")
-    if bits != TOP_BITS:
-        raise ValueError(f"labels are stored under {TOP_BITS} bits, not {bits}")
-    wanted = sorted(set(prefixes))
-    recent = _recent_buckets(db, wanted)
-    settled = read_buckets(db, wanted)
-    for prefix in prefixes:
-        data = settled.get(prefix, b"")
-        for row in recent.get(prefix, ()):
-            data = merged(data, row)
-        yield data
-
-
-def _recent_buckets(db: Connection, prefixes: Sequence[int]) -> dict[int, list[bytes]]:
-    """Recent labels that were sequenced, packed, by prefix."""
-    found: dict[int, list[bytes]] = {}
-    bounds = [(bound(prefix, TOP_BITS), bound(prefix + 1, TOP_BITS)) for prefix in prefixes]
-    rows = list(read_recent_within(db, bounds, last_sequenced(db)))
-    places = index_of(db, {number for _, number in rows})
-    for label, number in rows:
-        found.setdefault(bucket_of(label), []).append(ROW.pack(label, places[number]))
-    return found
-
-
-def bound(prefix: int, bits: int) -> bytes:
-    """The lowest label whose first `bits` bits are `prefix`, 32 bytes; behind the last prefix 33 bytes above all."""
-    return (prefix << (256 - bits)).to_bytes(32, "big") if prefix < 1 << bits else b"\xff" * 33
+def packed_buckets(
+    db: Connection, recent: Collection[tuple[bytes, int]], prefixes: Collection[int]
+) -> dict[int, bytes]:
+    """The buckets under these prefixes that hold anything, packed: settled labels, and of the recent ones, label and
+    number, read before in this transaction, those that are in the log."""
+    places = index_of(db, {number for _, number in recent})
+    buckets = read_buckets(db, sorted(prefixes))
+    for label, number in recent:
+        if number in places:
+            prefix = bucket_of(label)
+            data = buckets.get(prefix, b"")
+            if find_row(data, label) < 0:  # else it has settled
+                buckets[prefix] = merged(data, ROW.pack(label, places[number]))
+    return buckets
 
 
 def write_tree(db: Connection, tree: PrefixTree, pages: Iterable[int]) -> None:
@@ -134,12 +132,12 @@ def labels_between(db: Connection, start: int, stop: int) -> Iterator[bytes]:
 
 def _stored_labels(db: Connection, start: int, stop: int) -> Iterator[bytes]:
     """The same of entries that have left: out of all label rows, some 0.3 s a million."""
+    recent = unsettled(db, last_sequenced(db))
     for low in range(0, 1 << TOP_BITS, PAGE):
         for data in read_bucket_range(db, low, low + PAGE):
             yield from (label for label, index in ROW.iter_unpack(data) if start <= index < stop)
-    rows = read_recent(db, bound(0, TOP_BITS), bound(1 << TOP_BITS, TOP_BITS), last_sequenced(db))
-    places = index_of(db, {number for _, number in rows})
-    yield from (label for label, number in rows if start <= places[number] < stop)
+    places = index_of(db, {number for _, number in recent})
+    yield from (label for label, number in recent if start <= places[number] < stop)
 
 
 def load_tree(db: Connection, rows: IndexRows, size: int) -> tuple[PrefixTree, set[int]]:

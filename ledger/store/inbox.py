@@ -7,9 +7,9 @@ is looked up later.
 from __future__ import annotations
 
 from ledger.core.entries import RECORD, VERSION
-from ledger.store import keys, schema
+from ledger.store import recents, schema
 from ledger.store.engine import Connection, run
-from ledger.store.statements import insert_rows
+from ledger.store.statements import insert_numbered, insert_rows
 
 
 class Arrivals:
@@ -59,16 +59,18 @@ def next_number(db: Connection) -> int:
 def put(db: Connection, first: int, new: Arrivals) -> None:
     """Add entries under the numbers from `first` on, which `next_number` gave in this transaction.
 
-    The labels must be free in inbox and log.  Raises IntegrityError when one is taken.
+    The labels must be free in inbox and log, and differ from each other: the caller has looked.
     """
-    numbers = range(first, first + len(new))
-    run(db, "UPDATE deposits SET next = ? WHERE id = 1", (numbers.stop,))
-    insert_rows(db, schema.entries, list(zip(numbers, new.entries, strict=True)))
-    insert_rows(db, schema.recent_labels, list(zip(new.labels, numbers, strict=True)))
-    keys.add_keys(db, keys.LEAF, new.leaves, numbers)
-    deposited = [row for row in zip(numbers, new.fetches, new.envelopes, strict=True) if row[1] is not None]
-    insert_rows(db, schema.envelopes, deposited)
-    keys.add_keys(db, keys.FETCH, [row[1] or b"" for row in deposited], [row[0] for row in deposited])
+    if not len(new):
+        return
+    run(db, "UPDATE deposits SET next = ? WHERE id = 1", (first + len(new),))
+    insert_numbered(db, schema.entries, first, [new.entries])
+    recents.add(db, first, new.labels, new.leaves, new.fetches)
+    if None not in new.fetches:
+        insert_numbered(db, schema.envelopes, first, [new.fetches, new.envelopes])  # type: ignore[list-item]
+    else:
+        deposited = zip(range(first, first + len(new)), new.fetches, new.envelopes, strict=True)
+        insert_rows(db, schema.envelopes, [row for row in deposited if row[1] is not None])
 
 
 def last_sequenced(db: Connection) -> int:
@@ -108,10 +110,9 @@ def waiting_day_counts(db: Connection) -> dict[bytes, int]:
 
 
 def drop(db: Connection, number: int) -> None:
-    """Forget an accepted entry that turned out unfit for the log, with its label and leaf hash.
+    """Forget an accepted entry that turned out unfit for the log, with its label.
 
     Its envelope stays, for whoever has the fetch token.
     """
     run(db, "DELETE FROM entries WHERE number = ?", (number,))
-    run(db, "DELETE FROM recent_labels WHERE number = ?", (number,))
-    keys.forget_leaf(db, number)
+    recents.forget(db, number)

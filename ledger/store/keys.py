@@ -1,12 +1,12 @@
 """Numbers of entries by a hash: by leaf hash, and by hash of fetch token.
 
 A hash is looked up by its first six bytes: two entries can have them in common, so that whoever looks compares the
-whole hash with what he finds.  New keys are recent at first and settle later (settling.py).
+whole hash with what he finds.  New keys are in `recents` and settle later (settling.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -14,67 +14,104 @@ from sqlalchemy import Table
 
 from ledger.store import schema
 from ledger.store.engine import Connection, run
+from ledger.store.recents import KEY_BYTES, SLICE_BITS, SLICES, Pack, mark, read_keys, read_marks
 from ledger.store.statements import among, insert_rows
 
-KEY_BITS = 48
+_ROW = Struct(">HIQ")
 CHUNK = 500
-_HASH = Struct(">Q24x")
+FEW = 16
+"""Keys that are searched for one by one; for more of them every recent one is looked at."""
 
 
 class Kind(NamedTuple):
-    """What the hashes are of; where they are at first, and where they settle."""
+    """What the hashes are of: where they are at first, a column of `recents`, and where they settle."""
 
-    recent: Table
+    recent: str
     settled: Table
 
 
-LEAF = Kind(schema.recent_leaf_keys, schema.leaf_keys)
-FETCH = Kind(schema.recent_fetch_keys, schema.fetch_keys)
+LEAF = Kind("leaves", schema.leaf_keys)
+FETCH = Kind("fetches", schema.fetch_keys)
 
 
 def short_key(hash32: bytes) -> int:
     """The first six bytes of a hash as a number: what fits one index entry, small and dense."""
-    return int.from_bytes(hash32[: KEY_BITS // 8], "big")
-
-
-def add_keys(db: Connection, kind: Kind, hashes: Sequence[bytes], numbers: Iterable[int]) -> None:
-    """Note these hashes (32 bytes), each with the number of its entry."""
-    found = [key >> 64 - KEY_BITS for (key,) in _HASH.iter_unpack(b"".join(hashes))]
-    insert_rows(db, kind.recent, list(zip(found, numbers, strict=True)))
+    return int.from_bytes(hash32[:KEY_BYTES], "big")
 
 
 def find_numbers(db: Connection, kind: Kind, hashes: Sequence[bytes]) -> dict[int, list[int]]:
     """By short key, the numbers that may have these hashes, ascending."""
-    found: dict[int, list[int]] = {}
-    wanted = sorted({short_key(digest) for digest in hashes})
+    wanted = sorted({digest[:KEY_BYTES] for digest in hashes})
+    found: dict[int, set[int]] = {}
+    # The recent ones first: a key that settles in between is then seen at least once.
+    for key, number in _find_recent(db, kind, wanted):
+        found.setdefault(short_key(key), set()).add(number)
     for start in range(0, len(wanted), CHUNK):
-        those, params = among(db, "key", wanted[start : start + CHUNK])
-        # One statement: what settles meanwhile is seen once, in one of the two.
-        rows = run(
-            db,
-            f"SELECT key, number FROM {kind.recent.name} WHERE {those}"
-            f" UNION ALL SELECT key, number FROM {kind.settled.name} WHERE {those}",
-            (*params, *params),
-        )
-        for key, number in rows:
-            found.setdefault(key, []).append(number)
-    for numbers in found.values():
-        numbers.sort()
-    return found
+        those, params = among(db, "key", [short_key(key) for key in wanted[start : start + CHUNK]])
+        for key, number in run(db, f"SELECT key, number FROM {kind.settled.name} WHERE {those}", params):
+            found.setdefault(key, set()).add(number)
+    return {key: sorted(numbers) for key, numbers in found.items()}
 
 
-def forget_leaf(db: Connection, number: int) -> None:
-    """Forget the leaf hash of an entry that waits."""
-    run(db, f"DELETE FROM {LEAF.recent.name} WHERE number = ?", (number,))
+def _find_recent(db: Connection, kind: Kind, wanted: Collection[bytes]) -> Iterator[tuple[bytes, int]]:
+    if not wanted:
+        return
+    asked = frozenset(wanted)
+    for first, data in read_keys(db, kind.recent):
+        if len(wanted) > FEW:
+            places = range(0, len(data), KEY_BYTES)
+            found = [(data[at : at + KEY_BYTES], at) for at in places if data[at : at + KEY_BYTES] in asked]
+        else:
+            found = [(key, at) for key in wanted for at in _places(data, key)]
+        yield from ((key, first + at // KEY_BYTES) for key, at in found)
 
 
-def settle_keys(db: Connection, low: int, high: int, last: int) -> None:
-    """Move recent keys low … high−1 of entries numbered up to `last`."""
-    for kind in (LEAF, FETCH):
-        which = f"FROM {kind.recent.name} WHERE key >= ? AND key < ? AND number <= ?"
-        run(
-            db,
-            f"INSERT INTO {kind.settled.name} (key, number) SELECT key, number {which} ORDER BY key, number",
-            (low, high, last),
-        )
-        run(db, f"DELETE {which}", (low, high, last))
+def _places(data: bytes, key: bytes) -> Iterator[int]:
+    at = data.find(key)
+    while at >= 0:
+        if at % KEY_BYTES == 0:
+            yield at
+        at = data.find(key, at + 1)
+
+
+class KeyRun:
+    """The keys of entries that were sequenced, on their way to settle: sorted, and written a slice at a time."""
+
+    def __init__(self, db: Connection, last: int) -> None:
+        """Of the entries numbered up to `last`, those that have not settled."""
+        self._last = last
+        marks = read_marks(db)[SLICES:]
+        self._slices = {
+            kind: _sorted(read_keys(db, kind.recent, min(marks)), marks, last) for kind in (LEAF, FETCH)
+        }
+        # Those first that the run before, of a process that has ended, did not come to.
+        self._left = sorted(range(SLICES), key=marks.__getitem__, reverse=True)
+
+    def write(self, db: Connection) -> None:
+        """Write the next slice."""
+        part = self._left[-1]
+        for kind, slices in self._slices.items():
+            insert_rows(
+                db,
+                kind.settled,
+                [(high << 32 | low, number) for high, low, number in _ROW.iter_unpack(slices[part])],
+            )
+        mark(db, SLICES + part, self._last)
+
+    def written(self) -> bool:
+        """The transaction of `write` has committed; whether that was the last slice."""
+        self._left.pop()
+        return not self._left
+
+
+def _sorted(packs: Iterable[Pack], marks: Sequence[int], last: int) -> list[bytes]:
+    """By slice, the keys of entries numbered up to `last` that are above its mark, in order: key ‖ u64 number, packed,
+    as one by one they would take three times as much memory."""
+    found: list[list[bytes]] = [[] for _ in range(SLICES)]
+    for first, data in packs:
+        stop = min(len(data), KEY_BYTES * (last + 1 - first))
+        for number, at in enumerate(range(0, stop, KEY_BYTES), first):
+            part = data[at] >> 8 - SLICE_BITS
+            if number > marks[part]:
+                found[part].append(data[at : at + KEY_BYTES] + number.to_bytes(8, "big"))
+    return [b"".join(sorted(some)) for some in found]

@@ -8,25 +8,17 @@ is written with the batch, so that a reader can follow from one size to the next
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 from ledger.core.index import TOP_BITS
 from ledger.core.indexproof import ROW
 from ledger.store import schema
 from ledger.store.engine import Connection, run
-from ledger.store.statements import among, insert_rows, ranges
+from ledger.store.recents import unsettled
+from ledger.store.statements import among, insert_rows
 
 CHUNK = 500
-RANGES = 100
 ROW_BYTES = ROW.size
-
-
-class Place(NamedTuple):
-    """Where the entry of a label is: its number while the label is recent, then its leaf's index, `at`."""
-
-    number: int | None
-    at: int | None
 
 
 def bucket_of(label: bytes) -> int:
@@ -34,66 +26,27 @@ def bucket_of(label: bytes) -> int:
     return int.from_bytes(label[:3], "big") >> (24 - TOP_BITS)
 
 
-def find_labels(db: Connection, labels: Sequence[bytes]) -> dict[bytes, Place]:
-    """Which of these index labels are taken, in inbox or log."""
-    found: dict[bytes, Place] = {}
+def find_settled(db: Connection, labels: Sequence[bytes]) -> dict[bytes, int]:
+    """The leaf indices of those of these labels that have settled."""
+    found = {}
     wanted = sorted(labels)
-    for start in range(0, len(wanted), CHUNK):
-        those, params = among(db, "label", wanted[start : start + CHUNK])
-        # The recent ones first: a label that settles in between is then seen at least once.
-        for label, number in run(db, f"SELECT label, number FROM recent_labels WHERE {those}", params).all():
-            found[bytes(label)] = Place(number, None)
     prefixes = [bucket_of(label) for label in wanted]
     buckets = read_buckets(db, sorted(set(prefixes)))
-    if buckets:
-        for label, prefix in zip(wanted, prefixes, strict=True):
-            data = buckets.get(prefix)
-            if data is not None and label in data and label not in found:
-                at = _find(data, label)
-                if at >= 0:
-                    found[label] = Place(None, int.from_bytes(data[at + 32 : at + ROW_BYTES], "big"))
+    for label, prefix in zip(wanted, prefixes, strict=True) if buckets else ():
+        data = buckets.get(prefix)
+        if data is not None and label in data:
+            at = find_row(data, label)
+            if at >= 0:
+                found[label] = int.from_bytes(data[at + 32 : at + ROW_BYTES], "big")
     return found
 
 
-def _find(data: bytes, label: bytes) -> int:
+def find_row(data: bytes, label: bytes) -> int:
     """Where the row of a label begins in a bucket, or −1."""
     at = data.find(label)
     while at > 0 and at % ROW_BYTES:
         at = data.find(label, at + 1)
     return at
-
-
-def read_recent(db: Connection, low: bytes, high: bytes, last: int) -> list[tuple[bytes, int]]:
-    """Recent labels from `low` up to, not including, `high`, of entries numbered up to `last`: (label, number)."""
-    rows = run(
-        db,
-        "SELECT label, number FROM recent_labels WHERE label >= ? AND label < ? AND number <= ? ORDER BY label",
-        (low, high, last),
-    )
-    return [(bytes(label), number) for label, number in rows.all()]
-
-
-def read_recent_within(
-    db: Connection, bounds: Sequence[tuple[bytes, bytes]], last: int
-) -> Iterator[tuple[bytes, int]]:
-    """The same for many ranges (low, high) at once, in no order."""
-    for start in range(0, len(bounds), RANGES):
-        lows, highs = zip(*bounds[start : start + RANGES], strict=True)
-        want, params = ranges(db, lows, highs)
-        # CROSS JOIN: the few ranges outside, the primary key of labels inside.
-        rows = run(
-            db,
-            f"WITH want (low, high) AS ({want}) SELECT label, number FROM want CROSS JOIN recent_labels"
-            " WHERE label >= low AND label < high AND number <= ?",
-            (*params, last),
-        )
-        for label, number in rows.all():
-            yield bytes(label), number
-
-
-def drop_recent(db: Connection, low: bytes, high: bytes, last: int) -> None:
-    """Forget those that `read_recent` gives: they have settled in this transaction."""
-    run(db, "DELETE FROM recent_labels WHERE label >= ? AND label < ? AND number <= ?", (low, high, last))
 
 
 def read_buckets(db: Connection, prefixes: Sequence[int]) -> dict[int, bytes]:
@@ -113,6 +66,12 @@ def read_bucket_range(db: Connection, low: int, high: int) -> list[bytes]:
     return [bytes(row[0]) for row in rows.all()]
 
 
+def read_some_buckets(db: Connection, low: int, most: int) -> list[tuple[int, bytes]]:
+    """The first `most` buckets that hold anything under a prefix of `low` or more: prefix and packed rows."""
+    sql = "SELECT prefix, data FROM label_buckets WHERE prefix >= ? ORDER BY prefix LIMIT ?"
+    return [(prefix, bytes(data)) for prefix, data in run(db, sql, (low, most)).all()]
+
+
 def write_buckets(db: Connection, buckets: Iterable[tuple[int, bytes]]) -> None:
     """Put buckets (prefix, packed rows), fastest in order of prefix."""
     insert_rows(
@@ -126,8 +85,7 @@ def write_buckets(db: Connection, buckets: Iterable[tuple[int, bytes]]) -> None:
 def count_labels(db: Connection, last: int) -> int:
     """How many index labels are stored of entries numbered up to `last`; some 0.1 s a million."""
     settled = run(db, "SELECT COALESCE(SUM(LENGTH(data)), 0) FROM label_buckets").scalar_one()
-    recent = run(db, "SELECT COUNT(*) FROM recent_labels WHERE number <= ?", (last,)).scalar_one()
-    return int(settled) // ROW_BYTES + int(recent)
+    return int(settled) // ROW_BYTES + len(unsettled(db, last))
 
 
 def write_pages(db: Connection, pages: Iterable[tuple[int, bytes]]) -> None:

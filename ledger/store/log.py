@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ledger.store import schema
 from ledger.store.engine import Connection, run, run_many
+from ledger.store.recents import begin_marks
 from ledger.store.schema import SCHEMA_VERSION
 from ledger.store.statements import among, insert_rows
 
@@ -65,6 +66,7 @@ def begin_log(db: Connection, empty: State) -> None:
         (SCHEMA_VERSION, *astuple(empty)),
     )
     run(db, "INSERT INTO deposits (id, next) VALUES (1, 1)")
+    begin_marks(db)
     run(
         db,
         "INSERT INTO publication (id, signed_size, signed_note, published_size, published_note,"

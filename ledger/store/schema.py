@@ -5,21 +5,22 @@ Sequencing moves nothing.  It writes one row of `batches`, which says that the e
 leaves, and the index root that closes them.
 
 What is looked up by a hash (a label, a leaf, a fetch token) would land on another page of a large table for each
-entry, and each page is written whole.  So it goes into a small table first, `recent_…`, and moves on a range at a time,
-sorted, to `label_buckets`, `leaf_keys` or `fetch_keys`, where then many fall on one page (settling.py).
+entry, and each page is written whole.  So it is packed into one row of `recents` for all that are accepted together,
+and moves on a range at a time, sorted, to `label_buckets`, `leaf_keys` or `fetch_keys`, where then many fall on one
+page (settling.py).
 
-Only `state`, `publication`, `witnesses`, `leases`, `deposits`, `day_counts`, `index_pages`, `label_buckets` and the
-rightmost `tree_tiles` are ever rewritten; `recent_…` rows leave when they have settled, `acceptances` when what they
-date is published, `index_changes` when they are old, `entries` when the public files have them and they are older than
-the operator keeps them (retention.py).  Of `tree_tiles` those of leaf hashes leave behind the log's end, and come back
-when the entries leave (treetiles.py).
+Only `state`, `publication`, `witnesses`, `leases`, `deposits`, `day_counts`, `index_pages`, `label_buckets`, `settled`
+and the rightmost `tree_tiles` are ever rewritten, and small rows of `recents` joined; `recents` leave when they have
+settled, `acceptances` when what they date is published, `index_changes` when they are old, `entries` when the public
+files have them and they are older than the operator keeps them (retention.py).  Of `tree_tiles` those of leaf hashes
+leave behind the log's end, and come back when the entries leave (treetiles.py).
 """
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text
 
-SCHEMA_VERSION = 4  # the newest of migrations/versions
+SCHEMA_VERSION = 5  # the newest of migrations/versions
 
 metadata = MetaData()
 
@@ -59,16 +60,27 @@ batches = Table(
     Column("closed", BigInteger, nullable=False),  # when it was sequenced, Unix seconds
 )
 
-# The labels of entries that wait or were sequenced lately: each label is once in here and in `label_buckets` together.
-recent_labels = Table(
-    "recent_labels",
+# By what the entries numbered first … last are looked up, those that wait and those that were sequenced lately, packed
+# in the order of their numbers: recents.py.
+recents = Table(
+    "recents",
     metadata,
-    Column("label", LargeBinary, primary_key=True),  # index label (formats §5)
-    Column("number", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
+    Column("first", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("leaves", LargeBinary, nullable=False),  # the first 6 bytes of each leaf hash
+    Column("fetches", LargeBinary, nullable=False),  # and of each H(fetch_token)
+    Column("labels", LargeBinary, nullable=False),  # index labels (formats §5), 32 bytes each
 )
 
-# The labels of the rest, as the index reads them: those that begin with the same 18 bits, in order, each
+# Up to which number they have settled: 16 slices of the labels, then 16 of the keys, by their first four bits.
+settled = Table(
+    "settled",
+    metadata,
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+)
+
+# The labels that have settled, as the index reads them: those that begin with the same 18 bits, in order, each
 # label[32] ‖ u64 index of its leaf.
 label_buckets = Table(
     "label_buckets",
@@ -89,8 +101,7 @@ def _keys(name: str) -> Table:
     )
 
 
-recent_leaf_keys, leaf_keys = _keys("recent_leaf_keys"), _keys("leaf_keys")
-recent_fetch_keys, fetch_keys = _keys("recent_fetch_keys"), _keys("fetch_keys")
+leaf_keys, fetch_keys = _keys("leaf_keys"), _keys("fetch_keys")
 
 # The hashes at depth TOP_BITS of the index, 1,024 a page, each 32 bytes of hash and u32 labels.
 index_pages = Table(

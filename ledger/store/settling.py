@@ -1,8 +1,9 @@
 """How what was looked up by a hash lately settles where the rest lies.
 
 A batch of 10,000 labels lands on as many pages of a table of millions, and every page it touches is written whole, to
-the write-ahead log and to the file.  So labels and keys wait in small tables, until RECENT are there; then one of
-SLICES ranges of them moves on, sorted: some ten fall on each page.  Whoever looks finds them in the one or the other.
+the write-ahead log and to the file.  So labels and keys wait in `recents`, until RECENT labels are there; then one of
+SLICES ranges of them moves on, sorted, and with it one of the keys: some ten fall on each page.  Whoever looks finds
+them in the one or the other, or in both.
 """
 
 from __future__ import annotations
@@ -13,22 +14,15 @@ from ledger.core.index import TOP_BITS, Row
 from ledger.core.indexparts import SPLIT, PartHashes, split_bucket
 from ledger.core.indexproof import ROW
 from ledger.core.indexrows import ROW_BYTES
-from ledger.store.buckets import bound, packed_buckets
+from ledger.store import recents
+from ledger.store.buckets import packed_buckets
 from ledger.store.engine import Connection
 from ledger.store.inbox import last_sequenced
-from ledger.store.keys import KEY_BITS, settle_keys
-from ledger.store.labels import (
-    bucket_of,
-    drop_recent,
-    read_bucket_range,
-    read_buckets,
-    read_recent,
-    write_buckets,
-)
+from ledger.store.keys import KeyRun
+from ledger.store.labels import bucket_of, read_bucket_range, read_buckets, write_buckets
+from ledger.store.recents import SLICE_BITS, SLICES
 
-RECENT = 65_536
-SLICE_BITS = 4
-SLICES = 1 << SLICE_BITS
+RECENT = 49_152
 WARMED = 1024
 """Buckets at a time: some 20 ms."""
 
@@ -46,18 +40,20 @@ class GrowingRows:
         self.db: Connection | None = None
         self._recent: list[dict[int, bytes]] = [{} for _ in range(SLICES)]
         self._labels = [0] * SLICES
+        self._marks = [0] * SLICES
         self.parts = PartHashes(TOP_BITS)
         """What full buckets are hashed by: see `PrefixTree.insert_packed`."""
         self._warmed = 0
+        self._run: KeyRun | None = None
 
     def load(self, db: Connection) -> None:
         """Take over the recent labels that the database holds of sequenced entries."""
-        rows = read_recent(db, bound(0, TOP_BITS), bound(1 << TOP_BITS, TOP_BITS), last_sequenced(db))
-        for label, _ in rows:
-            self._labels[bucket_of(label) >> _SHIFT] += 1
-        prefixes = sorted({bucket_of(label) for label, _ in rows})
-        for prefix, data in zip(prefixes, packed_buckets(db, prefixes, TOP_BITS), strict=True):
-            self._recent[prefix >> _SHIFT][prefix] = data
+        last = last_sequenced(db)
+        self._marks = recents.read_marks(db)[:SLICES]
+        for part in range(SLICES):  # a slice at a time, as each label takes ten times its size meanwhile
+            rows = recents.unsettled(db, last, (part,))
+            self._labels[part] = len(rows)
+            self._recent[part] = packed_buckets(db, rows, {bucket_of(label) for label, _ in rows})
 
     def packed(self, prefixes: Sequence[int], bits: int) -> list[bytes | None]:
         """See `PackedRows`; `bits` is TOP_BITS."""
@@ -106,20 +102,36 @@ class GrowingRows:
     def add(self, rows: Sequence[Row]) -> None:
         raise RuntimeError("labels are added packed")
 
-    def due(self) -> int | None:
-        """The slice to settle next: the fullest, once more than RECENT labels are recent; else None."""
+    def due(self, last: int) -> int | None:
+        """The slice to settle next, once more than RECENT labels are recent; else None.  `last`: the highest number
+        sequenced.
+
+        It is the fullest; but one that few labels fall into settles too before rows wait for it alone.
+        """
         if sum(self._labels) <= RECENT:
             return None
+        behind = min(range(SLICES), key=self._marks.__getitem__)
+        if last - self._marks[behind] > 3 * RECENT:
+            return behind
         return max(range(SLICES), key=self._labels.__getitem__)
 
-    def settle(self, db: Connection, part: int, last: int) -> None:
-        """Write a slice's buckets, and its keys, of entries numbered up to `last`, all that are sequenced."""
-        write_buckets(db, sorted(self._recent[part].items()))
-        drop_recent(db, bound(part, SLICE_BITS), bound(part + 1, SLICE_BITS), last)
-        step = 1 << (KEY_BITS - SLICE_BITS)
-        settle_keys(db, part * step, (part + 1) * step, last)
+    def prepare(self, db: Connection, last: int) -> None:
+        """Have at hand what `settle` needs; `last` is the highest number sequenced."""
+        if self._run is None:
+            self._run = KeyRun(db, last)
 
-    def settled(self, part: int) -> None:
+    def settle(self, db: Connection, part: int, last: int) -> None:
+        """Write a slice of the labels, of all entries sequenced, which are numbered up to `last`; and one of keys."""
+        assert self._run is not None
+        write_buckets(db, sorted(self._recent[part].items()))
+        self._run.write(db)
+        recents.mark(db, part, last)
+
+    def settled(self, part: int, last: int) -> None:
         """The transaction of `settle` has committed."""
         self._recent[part].clear()
         self._labels[part] = 0
+        self._marks[part] = last
+        assert self._run is not None
+        if self._run.written():
+            self._run = None

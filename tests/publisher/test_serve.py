@@ -19,7 +19,7 @@ from ledger.core.entries import IndexRoot, decode_entry, index_label, registry_i
 from ledger.core.index import check_index_proof
 from ledger.core.merkle import check_inclusion, leaf_hash, root_from_inclusion
 from ledger.publicfiles import Folder
-from ledger.store import StoreBusy, inbox
+from ledger.store import StoreBusy, inbox, recents
 from ledger.store.log import read_entries
 from publisher.run import Publisher
 from publisher.serve import MAX_BODY, MAX_TOKENS, Site, public_app
@@ -124,7 +124,7 @@ def test_an_index_that_is_not_the_published_one_is_never_proved_from(public: Pub
     public.small.append(5)
     assert public.publisher.round()
     with public.small.store.write() as db:
-        db.exec_driver_sql("DELETE FROM recent_labels WHERE number = 4")
+        recents.forget(db, 4)
     labels = [b64encode(label) for label in public.labels(4, 5)]
     answer = public.client.post("/index/proofs", json={"labels": labels})
     assert answer.status_code == 503 and "is not the published one" in answer.json()["detail"]

@@ -12,9 +12,24 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from engines import ENGINES, new_url
+from smallledger import DAY, SmallLedger, coverage, record
 
 import ledger.store.migrations
-from ledger.store import Store, StoreUnusable, acceptances, postgres, schema, sqlite
+from ledger.core.merkle import leaf_hash
+from ledger.service.placing import Accepted, Duplicate
+from ledger.store import (
+    Store,
+    StoreUnusable,
+    acceptances,
+    envelopes,
+    keys,
+    log,
+    postgres,
+    recents,
+    schema,
+    settling,
+    sqlite,
+)
 from ledger.store.engine import parse_url, run
 
 HERE = Path(__file__).parent
@@ -100,6 +115,65 @@ def test_what_an_older_database_held_is_lost(engine: str, version: int, tmp_path
             (time,) = acceptances.times_of(db, [5]).values()
             assert (time == 1234) is (version == 2) and time > 0
         store.close()
+
+
+def as_schema_4(store: Store) -> None:
+    """A log's database as the fourth schema has it, with some labels that have settled and some that have not."""
+    recent = ["recent_leaf_keys", "recent_fetch_keys"]
+    label = "BLOB" if store.engine.dialect.name == "sqlite" else "BYTEA"
+    with store.write() as db:
+        run(db, f"CREATE TABLE recent_labels (label {label} NOT NULL PRIMARY KEY, number BIGINT NOT NULL)")
+        for table in recent:
+            run(db, f"CREATE TABLE {table} (key BIGINT, number BIGINT, PRIMARY KEY (key, number))")
+        for found, number in recents.unsettled(db, 1 << 60):
+            run(db, "INSERT INTO recent_labels VALUES (?, ?)", (found, number))
+        marks = recents.read_marks(db)[16:]
+        for table, column in zip(recent, ("leaves", "fetches"), strict=True):
+            for first, data in recents.read_keys(db, column):
+                for at in range(0, len(data), 6):
+                    key, number = int.from_bytes(data[at : at + 6], "big"), first + at // 6
+                    if number > marks[data[at] >> 4]:
+                        run(db, f"INSERT INTO {table} VALUES (?, ?)", (key, number))
+        for table in ("recents", "settled"):
+            run(db, f"DROP TABLE {table}")
+        for change in ("state SET schema_version = 4", "alembic_version SET version_num = '4'"):
+            run(db, f"UPDATE {change}")
+
+
+@pytest.mark.parametrize("waiting", [0, 7])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_had_not_settled_is_lost_when_it_is_packed(
+    engine: str, waiting: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "RECENT", 50)
+    ledger = SmallLedger(tmp_path, new_url(engine, tmp_path))
+    raws = [record() for _ in range(80)] + [coverage(80)]
+    ledger.accept(raws[:30])
+    ledger.sequencer.step()
+    ledger.accept(raws[30:])
+    while ledger.sequencer.step() is not None or ledger.sequencer.settle():
+        pass
+    later = [record(day=DAY - 1) for _ in range(waiting)]
+    ledger.accept(later)
+    with ledger.store.read() as db:
+        marks = recents.read_marks(db)
+        assert 0 < marks.count(0) < 32, "some have settled and some have not"
+    as_schema_4(ledger.store)
+    ledger.reopen()
+    outcomes = ledger.accept([*raws, *later])
+    assert [type(outcome) for outcome in outcomes] == [Duplicate] * len(raws) + [Accepted] * len(later)
+    with ledger.store.read() as db:
+        for raw in [*raws, *later]:
+            leaf = leaf_hash(raw)
+            (number,) = keys.find_numbers(db, keys.LEAF, [leaf])[keys.short_key(leaf)]
+            assert log.read_numbered(db, [number]) == {number: raw}
+        for (fetch,) in run(db, 'SELECT "fetch" FROM envelopes').all():
+            assert envelopes.find_envelopes(db, [bytes(fetch)]) != [None]
+    while ledger.sequencer.step() is not None or ledger.sequencer.settle():
+        pass
+    assert ledger.violations() == []
+    assert isinstance(ledger.accept(later + raws[:1])[-1], Duplicate)
+    ledger.close()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

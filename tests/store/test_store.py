@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ledger.core.entries import decode_entry
 from ledger.core.indexparts import split_bucket
+from ledger.core.indexproof import ROW
 from ledger.core.merkle import leaf_hash
 from ledger.sequencer import run as sequencer_run
 from ledger.sequencer.run import Sequencer
@@ -24,10 +25,13 @@ from ledger.store import (
     labels,
     log,
     publication,
+    recents,
     settling,
     treetiles,
 )
 from ledger.store.buckets import StoredRows, follow_tree, labels_between, load_tree, packed_buckets
+from ledger.store.engine import Connection, run
+from ledger.store.knownlabels import KnownLabels, Place
 from ledger.store.settling import GrowingRows
 
 Row = tuple[bytes, bytes, bytes, bytes | None, bytes | None]
@@ -48,21 +52,25 @@ def put(store: Store, *rows: Row) -> int:
     return first
 
 
+def found_labels(db: Connection, asked: list[bytes]) -> dict[bytes, Place]:
+    known = KnownLabels()
+    known.catch_up(db)
+    return known.find(db, asked)
+
+
+def settle(db: Connection, rows: GrowingRows, part: int, last: int) -> None:
+    rows.prepare(db, last)
+    rows.settle(db, part, last)
+    rows.settled(part, last)
+
+
 def test_what_a_failed_transaction_wrote_is_gone(store: Store) -> None:
     with pytest.raises(RuntimeError), store.write() as db:
         inbox.put(db, inbox.next_number(db), inbox.Arrivals(accepted(b"a" * 32)))
         raise RuntimeError("the process dies here")
     with store.read() as db:
-        assert labels.find_labels(db, [b"a" * 32]) == {}
+        assert found_labels(db, [b"a" * 32]) == {}
         assert inbox.backlog(db) == 0
-
-
-def test_a_label_cannot_be_stored_twice(store: Store) -> None:
-    put(store, accepted(b"a" * 32))
-    with pytest.raises(IntegrityError):
-        put(store, accepted(b"b" * 32), accepted(b"a" * 32, b"other"))
-    with store.read() as db:
-        assert inbox.backlog(db) == 1
 
 
 def test_state_changes_only_for_whoever_knows_it(store: Store) -> None:
@@ -131,8 +139,7 @@ def test_part_hashes_made_ahead_are_those_of_an_older_bucket(store: Store) -> No
         rows = GrowingRows()
         rows.load(db)
         for part in (1, 15):
-            rows.settle(db, part, first + 23)
-            rows.settled(part)
+            settle(db, rows, part, first + 23)
     later = put(store, accepted(ends[1] + os.urandom(29), b"later"))
     with store.write() as db:
         log.append_batches(db, [log.Batch(25, later, 1, b"root", 0)])
@@ -145,7 +152,8 @@ def test_part_hashes_made_ahead_are_those_of_an_older_bucket(store: Store) -> No
             steps += 1
         assert steps == 256
         prefixes = [labels.bucket_of(end) for end in ends]
-        expected = [split_bucket(data, 18)[1] for data in packed_buckets(db, prefixes, 18)]
+        buckets = packed_buckets(db, recents.unsettled(db, later), prefixes)
+        expected = [split_bucket(buckets[prefix], 18)[1] for prefix in prefixes]
         assert [rows.parts[prefix] for prefix in prefixes] == expected
         assert sum(bool(rows.parts[prefix]) for prefix in range(1 << 18)) == 2
 
@@ -156,31 +164,44 @@ def test_labels_are_found_where_they_are_recent_and_where_they_have_settled(
     monkeypatch.setattr(settling, "RECENT", 600)
     known = [os.urandom(32) for _ in range(1203)]
     first = put(store, *(accepted(label, b"%d" % at) for at, label in enumerate(known)))
-    numbers = {label: labels.Place(first + at, None) for at, label in enumerate(known)}
+    numbers = {label: Place(first + at, None) for at, label in enumerate(known)}
     asked = [*known, os.urandom(32)]
     rows = GrowingRows()
     with store.write() as db:
-        assert labels.find_labels(db, asked) == numbers
+        assert found_labels(db, asked) == numbers
         log.append_batches(db, [log.Batch(0, first, 1203, b"root", 0)])
         assert log.swap_state(db, log.read_state(db), state(1204, first + 1202))
         rows.load(db)
         parts = []
-        while (part := rows.due()) is not None:
-            rows.settle(db, part, first + 1202)
-            rows.settled(part)
+        while (part := rows.due(first + 1202)) is not None:
+            settle(db, rows, part, first + 1202)
             parts.append(part)
         assert len(set(parts)) == len(parts) > 4
-        found = labels.find_labels(db, asked)
-        settled = {label for label in known if label[0] >> 4 in parts}
-        assert found == {
-            label: labels.Place(None, at) if label in settled else labels.Place(first + at, None)
-            for at, label in enumerate(known)
-        }
+        marks = recents.read_marks(db)
+        assert marks[:16] == [first + 1202 if part in parts else 0 for part in range(16)]
+        assert sorted(marks[16:]) == [0] * (16 - len(parts)) + [first + 1202] * len(parts)
+        assert found_labels(db, asked) == numbers, "whose keys have not settled are recent still"
+        check_keys(db, first, 1203)
         assert labels.count_labels(db, first + 1202) == 1203
-        keys_found = keys.find_numbers(db, keys.LEAF, [leaf_hash(b"%d" % at) for at in range(1203)])
-        assert sorted(number for several in keys_found.values() for number in several) == [
-            *range(first, first + 1203)
-        ]
+        rows = GrowingRows()  # as after a restart: what keys have settled do so again
+        rows.load(db)
+        monkeypatch.setattr(settling, "RECENT", -1)
+        for part in range(16):
+            settle(db, rows, part, first + 1202)
+        assert recents.oldest(db) is None
+        places = {label: Place(None, at) for at, label in enumerate(known)}
+        assert found_labels(db, asked) == places
+        check_keys(db, first, 1203)
+        assert labels.count_labels(db, first + 1202) == 1203
+
+
+def check_keys(db: Connection, first: int, count: int) -> None:
+    """Each of the entries b"0", b"1" … is found by its leaf hash, once, among few asked for as among many."""
+    leaves = [leaf_hash(b"%d" % at) for at in range(count)]
+    for asked in (leaves, leaves[:5], leaves[-1:]):
+        found = keys.find_numbers(db, keys.LEAF, asked)
+        numbers = [number for leaf in asked for number in found[keys.short_key(leaf)]]
+        assert numbers == [first + leaves.index(leaf) for leaf in asked]
 
 
 def test_what_waits_does_not_settle(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,11 +213,16 @@ def test_what_waits_does_not_settle(store: Store, monkeypatch: pytest.MonkeyPatc
         assert log.swap_state(db, log.read_state(db), state(21, first + 19))
         rows = GrowingRows()
         rows.load(db)
-        while (part := rows.due()) is not None:
-            rows.settle(db, part, first + 19)
-            rows.settled(part)
-        found = labels.find_labels(db, known)
-        assert [found[label].at for label in known[:20]] == [*range(20)]
+        while (part := rows.due(first + 19)) is not None:
+            settle(db, rows, part, first + 19)
+        for part in range(16):  # until the keys have settled as well
+            settle(db, rows, part, first + 19)
+        settled = b"".join(labels.read_bucket_range(db, 0, 1 << 18))
+        assert sorted(ROW.iter_unpack(settled)) == [(label, at) for at, label in enumerate(known[:20])]
+        assert [*run(db, "SELECT number FROM leaf_keys ORDER BY number").scalars()] == [
+            *range(first, first + 20)
+        ]
+        found = found_labels(db, known)
         assert [found[label].number for label in known[20:]] == [*range(first + 20, first + 40)]
 
 
@@ -339,16 +365,16 @@ def test_a_role_is_held_by_one_at_a_time(store: Store) -> None:
 
 def test_an_error_of_the_database_does_not_show_what_was_written(store: Store) -> None:
     secret = b"what must not be in a log line!!"
-    put(store, accepted(secret, secret))
-    with pytest.raises(IntegrityError) as caught:
-        put(store, accepted(secret, secret))
+    first = put(store, accepted(secret, secret))
+    with pytest.raises(IntegrityError) as caught, store.write() as db:
+        inbox.put(db, first, inbox.Arrivals(accepted(secret, secret)))
     assert secret.decode() not in str(caught.value)
     assert ORIGIN not in str(caught.value)
 
 
 def test_nothing_asked_for_is_nothing_found_and_nothing_changed(store: Store) -> None:
     with store.write() as db:
-        assert labels.find_labels(db, []) == {} == keys.find_numbers(db, keys.LEAF, [])
+        assert found_labels(db, []) == {} == keys.find_numbers(db, keys.LEAF, [])
         assert log.read_entries_at(db, []) == {} == log.index_of(db, [])
         assert envelopes.find_envelopes(db, []) == [] == envelopes.erase_envelopes(db, 1, [])
         assert envelopes.erase_envelopes(db, 1, [bytes(32)]) == [envelopes.Erased.UNKNOWN]

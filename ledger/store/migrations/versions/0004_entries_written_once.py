@@ -27,14 +27,37 @@ down_revision = "3"
 
 STEP = 10_000
 
+# Tables that schema 5 has no more.
+metadata = sa.MetaData()
+recent_labels = sa.Table(
+    "recent_labels",
+    metadata,
+    sa.Column("label", sa.LargeBinary, primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
+def _keys(name: str) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("key", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
+    )
+
+
+recent_leaf_keys, recent_fetch_keys = _keys("recent_leaf_keys"), _keys("recent_fetch_keys")
+
 
 def upgrade() -> None:
     db = op.get_bind()
     op.drop_index("ix_entries_leaf_key", "entries")
     op.rename_table("entries", "entries_3")
-    made = [schema.entries, schema.batches, schema.recent_labels, schema.label_buckets]
-    made += [schema.recent_leaf_keys, schema.leaf_keys, schema.recent_fetch_keys, schema.fetch_keys]
+    made = [schema.entries, schema.batches, schema.label_buckets, schema.leaf_keys, schema.fetch_keys]
     schema.metadata.create_all(db, made)
+    metadata.create_all(db)
     op.add_column("state", sa.Column("last", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column(
         "acceptances", sa.Column("registrations", sa.BigInteger, nullable=False, server_default="0")
@@ -118,9 +141,9 @@ def _move_labels(db: sa.Connection) -> None:
 def _move_inbox(db: sa.Connection) -> None:
     rows = run(db, "SELECT number, label, leaf_hash, entry, registrations FROM inbox ORDER BY number").all()
     insert_rows(db, schema.entries, [(number, bytes(entry)) for number, _, _, entry, _ in rows])
-    insert_rows(db, schema.recent_labels, [(bytes(label), number) for number, label, _, _, _ in rows])
+    insert_rows(db, recent_labels, [(bytes(label), number) for number, label, _, _, _ in rows])
     keys = [(short_key(bytes(leaf)), number) for number, _, leaf, _, _ in rows]
-    insert_rows(db, schema.recent_leaf_keys, sorted(keys))
+    insert_rows(db, recent_leaf_keys, sorted(keys))
     if not rows:
         return
     times = run(db, "SELECT first, accepted FROM acceptances ORDER BY first").all()
@@ -140,4 +163,4 @@ def _note_fetches(db: sa.Connection, last: int) -> None:
     for number, fetch in _rows(db, sql, 0):
         (settled if number <= last else recent).append((short_key(bytes(fetch)), number))
     insert_rows(db, schema.fetch_keys, sorted(settled))
-    insert_rows(db, schema.recent_fetch_keys, sorted(recent))
+    insert_rows(db, recent_fetch_keys, sorted(recent))

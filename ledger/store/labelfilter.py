@@ -1,0 +1,83 @@
+"""Whether a label may have settled, out of memory: for nearly every new label the answer is no, and nothing is read.
+
+In a log of millions each label's bucket is on another page of the database.  This is a Bloom filter of 4 MiB with one
+bit for each label, as it is memory that costs: of new labels it lets 9 in 100 be looked up at three million labels, and
+22 at MOST, where it is given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from struct import Struct
+
+from ledger.core.index import TOP_BITS
+from ledger.core.indexrows import ROW_BYTES
+from ledger.store.engine import Connection
+from ledger.store.labels import read_some_buckets
+
+BITS = 25
+MOST = 1 << BITS - 2
+"""Labels."""
+
+BUCKETS = 512
+"""Read at a time: ten milliseconds at MOST labels."""
+
+# A part of a label, which is a hash, behind the bits that it is sorted by.
+_LABEL = Struct(">8xI20x")
+_ROW = Struct(">8xI28x")
+_BYTE = (1 << BITS - 3) - 1
+
+
+class LabelFilter:
+    """For one thread at a time.  Until it is filled from the database any label may have settled."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin again: labels may have settled that were not `add`ed."""
+        self._bits = bytearray(1 << BITS - 3)
+        self._filled = 0  # prefixes
+        self._labels = 0
+
+    @property
+    def useful(self) -> bool:
+        """Whether there are few enough labels."""
+        return self._labels <= MOST
+
+    @property
+    def full(self) -> bool:
+        """Whether all that had settled before is in here."""
+        return self._filled == 1 << TOP_BITS
+
+    def fill(self, db: Connection) -> None:
+        """Take in some of the labels that have settled.  What settles from now on is `add`ed, before or later."""
+        if self.full or not self.useful:
+            return
+        some = read_some_buckets(db, self._filled, BUCKETS)
+        for _, data in some:
+            self._labels += len(data) // ROW_BYTES
+            self._set(_ROW.iter_unpack(data))
+        self._filled = some[-1][0] + 1 if len(some) == BUCKETS else 1 << TOP_BITS
+
+    def add(self, labels: bytes) -> None:
+        """Take in labels, of 32 bytes each, one after another."""
+        self._labels += len(labels) // _LABEL.size
+        if self.useful:
+            self._set(_LABEL.iter_unpack(labels))
+
+    def _set(self, places: Iterable[tuple[int]]) -> None:
+        bits = self._bits
+        for (place,) in places:
+            bits[place >> 3 & _BYTE] |= 1 << (place & 7)
+
+    def maybe(self, labels: Sequence[bytes]) -> Sequence[bytes]:
+        """Those of these labels that may have settled; the others have not."""
+        if not (self.full and self.useful):
+            return labels
+        bits, places = self._bits, _LABEL.iter_unpack(b"".join(labels))
+        return [
+            label
+            for label, (place,) in zip(labels, places, strict=True)
+            if bits[place >> 3 & _BYTE] >> (place & 7) & 1
+        ]

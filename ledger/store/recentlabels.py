@@ -1,0 +1,100 @@
+"""The labels that have not settled, in the memory of a process that looks them up: some 60 bytes each.
+
+What is in here may have settled meanwhile, or may have been left out of the log: whoever finds a number looks what
+became of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from struct import Struct
+
+from ledger.core.indexproof import ROW
+from ledger.core.indexrows import ROW_BYTES
+from ledger.store import recents
+from ledger.store.engine import Connection
+from ledger.store.recents import LABEL_BYTES
+
+_LABEL = Struct(f"{LABEL_BYTES}s")
+
+STALE = 65_536
+"""Labels taken in before those that have settled are let go of."""
+
+
+class RecentLabels:
+    """Follows `recents`. For one thread at a time, whose transactions see the store no older than the one before."""
+
+    def __init__(self) -> None:
+        self.gaps = 0
+        """Counts up when labels were missed: all of them have settled then."""
+        self._through = 0  # all that have not settled of the numbers up to here are in memory
+        # By the first 16 bits, packed: label ‖ u64 number, in the order of the numbers.
+        self._groups = [b""] * (1 << 16)
+        self._stale = 0
+
+    def catch_up(self, db: Connection, newest: int | None = None) -> list[bytes]:
+        """Take in what was accepted since, and give these labels, packed.
+
+        `newest` is the last number given, which who accepts knows, and another need not.
+        """
+        # All that may fail comes before anything changes.
+        oldest = recents.oldest(db) if self._stale >= STALE else 0
+        if newest is not None and newest < self._through:  # the database was taken back to an older state
+            self._miss(0)
+        packs = recents.read_after(db, self._through)
+        if packs and packs[0][0] > self._through + 1:
+            self._miss(packs[0][0] - 1)
+        if not packs and newest is not None and newest > self._through:
+            self._miss(newest)
+        groups = self._groups
+        for first, data in packs:
+            # Zeros in place of an entry that was left out are taken in as well: nobody asks for them.
+            for (label,), number in zip(_LABEL.iter_unpack(data), count(first)):  # noqa: B905: count() has no end
+                groups[label[0] << 8 | label[1]] += label + number.to_bytes(8, "big")
+            self._stale += len(data) // LABEL_BYTES
+            self._through = first + len(data) // LABEL_BYTES - 1
+        if oldest != 0:
+            self._stale = 0
+            self._let_go(self._through + 1 if oldest is None else oldest)
+        return [data for _, data in packs]
+
+    def _miss(self, through: int) -> None:
+        """Begin again behind this number.  What is in memory goes, as it may not be all that there was of a label."""
+        self.gaps += 1
+        self._through = through
+        self._groups = [b""] * (1 << 16)
+        self._stale = 0
+
+    def _let_go(self, oldest: int) -> None:
+        bound = oldest.to_bytes(8, "big")
+        groups = self._groups
+        for at, data in enumerate(groups):
+            keep = 0
+            while keep < len(data) and data[keep + 32 : keep + ROW_BYTES] < bound:
+                keep += ROW_BYTES
+            if keep:
+                groups[at] = data[keep:]
+
+    def find(self, labels: Sequence[bytes]) -> dict[bytes, int]:
+        """The numbers of those of these labels that are in here."""
+        groups = self._groups
+        found = {}
+        for label in labels:
+            data = groups[label[0] << 8 | label[1]]
+            if label in data:
+                # The newest: one that was left out may have come again.
+                at = data.rfind(label)
+                while at > 0 and at % ROW_BYTES:
+                    at = data.rfind(label, 0, at + 31)
+                if at >= 0:
+                    found[label] = int.from_bytes(data[at + 32 : at + ROW_BYTES], "big")
+        return found
+
+    def within(self, prefix: int, bits: int) -> Iterator[tuple[bytes, int]]:
+        """Label and number of those that begin with these bits, 16 at least."""
+        data = self._groups[prefix >> bits - 16]
+        for at in range(0, len(data), ROW_BYTES):
+            label, number = ROW.unpack_from(data, at)
+            if int.from_bytes(label[:4], "big") >> 32 - bits == prefix:
+                yield label, number
