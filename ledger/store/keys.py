@@ -19,6 +19,9 @@ from ledger.store.statements import among, insert_rows
 
 _ROW = Struct(">HIQ")
 CHUNK = 500
+AT_ONCE = 2
+"""Slices: keys settle with the labels, and one run of theirs waits for the one before."""
+
 FEW = 16
 """Keys that are searched for one by one; for more of them every recent one is looked at."""
 
@@ -75,7 +78,7 @@ def _places(data: bytes, key: bytes) -> Iterator[int]:
 
 
 class KeyRun:
-    """The keys of entries that were sequenced, on their way to settle: sorted, and written a slice at a time."""
+    """The keys of entries that were sequenced, on their way to settle: sorted, and written some slices at a time."""
 
     def __init__(self, db: Connection, last: int) -> None:
         """Of the entries numbered up to `last`, those that have not settled."""
@@ -88,19 +91,16 @@ class KeyRun:
         self._left = sorted(range(SLICES), key=marks.__getitem__, reverse=True)
 
     def write(self, db: Connection) -> None:
-        """Write the next slice."""
-        part = self._left[-1]
-        for kind, slices in self._slices.items():
-            insert_rows(
-                db,
-                kind.settled,
-                [(high << 32 | low, number) for high, low, number in _ROW.iter_unpack(slices[part])],
-            )
-        mark(db, SLICES + part, self._last)
+        """Write the next slices."""
+        for part in self._left[-AT_ONCE:]:
+            for kind, slices in self._slices.items():
+                rows = _ROW.iter_unpack(slices[part])
+                insert_rows(db, kind.settled, [(high << 32 | low, number) for high, low, number in rows])
+            mark(db, SLICES + part, self._last)
 
     def written(self) -> bool:
-        """The transaction of `write` has committed; whether that was the last slice."""
-        self._left.pop()
+        """The transaction of `write` has committed; whether those were the last slices."""
+        del self._left[-AT_ONCE:]
         return not self._left
 
 

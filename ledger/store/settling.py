@@ -2,7 +2,7 @@
 
 A batch of 10,000 labels lands on as many pages of a table of millions, and every page it touches is written whole, to
 the write-ahead log and to the file.  So labels and keys wait in `recents`, until RECENT labels are there; then one of
-SLICES ranges of them moves on, sorted, and with it one of the keys: some ten fall on each page.  Whoever looks finds
+SLICES ranges of them moves on, sorted, and with it two of the keys: some ten fall on each page.  Whoever looks finds
 them in the one or the other, or in both.
 """
 
@@ -121,7 +121,7 @@ class GrowingRows:
             self._run = KeyRun(db, last)
 
     def settle(self, db: Connection, part: int, last: int) -> None:
-        """Write a slice of the labels, of all entries sequenced, which are numbered up to `last`; and one of keys."""
+        """Write a slice of the labels, of all entries sequenced, numbered up to `last`; and some of the keys."""
         assert self._run is not None
         write_buckets(db, sorted(self._recent[part].items()))
         self._run.write(db)
