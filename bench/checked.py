@@ -31,9 +31,10 @@ from ledger.core.receipt import Receipt, ReceiptChecker
 from ledger.core.statements import Charter, parse_charter
 from ledger.department.handin import Answer
 from ledger.department.promises import check_promises
-from ledger.department.sending import PAUSE, RECEIPTS_AT_ONCE
+from ledger.department.sending import RECEIPTS_AT_ONCE
 
 PATIENCE_S = 120
+LOOK_S = 0.05
 PROMISES, FETCHING, CHECKING = "promises", "receipts fetched and made", "receipts checked"
 REST = "sending and all else"
 
@@ -88,6 +89,8 @@ class Department:
 
     job: Job
     spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    looked_at: bytes = b""
+    """The checkpoint under which some receipts were not there yet, if they were: nothing more can be found there."""
 
     def run(self, requests: Sequence[Prepared]) -> dict[str, float]:
         """CPU seconds by what they were spent on, once every promise and every receipt is checked."""
@@ -115,7 +118,8 @@ class Department:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{len(awaiting)} receipts are missing after {PATIENCE_S} s")
             try:
-                request, answer = answers.get(timeout=PAUSE if len(awaiting) < RECEIPTS_AT_ONCE else 0)
+                soon = len(awaiting) >= RECEIPTS_AT_ONCE and not self.looked_at
+                request, answer = answers.get(timeout=0 if soon else LOOK_S)
             except queue.Empty:
                 pass
             else:
@@ -126,8 +130,6 @@ class Department:
                 some = [awaiting.popleft() for _ in range(min(len(awaiting), RECEIPTS_AT_ONCE))]
                 missing = self.check_receipts(some, policy, log)
                 awaiting.extendleft(reversed(missing))
-                if len(missing) == len(some):
-                    time.sleep(PAUSE)
         sending.join()
         log.close()
         self.spent[REST] = time.process_time() - begun - sum(self.spent.values())
@@ -148,18 +150,23 @@ class Department:
         with self.spending(FETCHING):
             now = int(time.time())
             try:
-                view = View.open(log, policy, now)
+                note = log.checkpoint()
+                if note == self.looked_at:
+                    return list(entries)
+                view = View(log, policy, note, now)
                 labels = [decode_entry(entry).index_label or b"" for entry in entries]
                 receipts = view.receipts(labels)
             except Moved:
                 return list(entries)
         with self.spending(CHECKING):
             checker = view.checker()
-            return [
+            missing = [
                 entry
                 for entry, receipt in zip(entries, receipts, strict=True)
                 if not self.is_receipt(receipt, entry, checker)
             ]
+            self.looked_at = view.note if missing else b""
+            return missing
 
     def is_receipt(self, receipt: Receipt | None, entry: bytes, checker: ReceiptChecker) -> bool:
         """Whether there is one; it was checked then. Raises what `check_receipt` does."""

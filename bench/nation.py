@@ -166,7 +166,7 @@ def _live_as_departments(job: Job, day: Sequence[Arrival]) -> DayOf:
 
     began, sending = time.process_time(), threading.Thread(target=hand_in)
     sending.start()
-    department = Department(job)
+    department, log = Department(job), CountedLog(f"http://{job.public}", tell)
     awaiting: dict[bytes, float] = {}
     while sending.is_alive() or awaiting or not answered.empty():
         while not answered.empty():
@@ -174,7 +174,6 @@ def _live_as_departments(job: Job, day: Sequence[Arrival]) -> DayOf:
             department.check_answer(one.request, one.answer, charter)
             awaiting |= dict.fromkeys(one.request.entries, one.due)
         some = list(awaiting)[:RECEIPTS_AT_ONCE]
-        log = CountedLog(f"http://{job.public}", tell)
         missing = set(department.check_receipts(some, policy, log)) if some else set()
         now = time.monotonic()
         tell.took += [now - awaiting.pop(entry) for entry in some if entry not in missing]
@@ -182,6 +181,7 @@ def _live_as_departments(job: Job, day: Sequence[Arrival]) -> DayOf:
         if failed:
             raise failed[0]
     sending.join()
+    log.close()
     tell.cpu = time.process_time() - began
     return tell
 
