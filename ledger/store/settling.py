@@ -22,7 +22,7 @@ from ledger.store.keys import KeyRun
 from ledger.store.labels import bucket_of, read_bucket_range, read_buckets, write_buckets
 from ledger.store.recents import SLICE_BITS, SLICES
 
-RECENT = 49_152
+RECENT = 65_536
 WARMED = 1024
 """Buckets at a time: some 20 ms."""
 

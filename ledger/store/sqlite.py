@@ -19,7 +19,7 @@ from ledger.store.errors import StoreBusy
 
 BUSY_TIMEOUT_S = 5.0
 TURN_S = 0.001
-CACHE_KIB = 12 * 1024  # a connection's page cache; a process holds one or two connections
+CACHE_KIB = 8 * 1024  # a connection's page cache; a process holds one or two connections
 
 WRITE = "glassbook_write"
 """The execution option of a connection whose transaction will write."""
