@@ -90,7 +90,8 @@ class Department:
     job: Job
     spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     looked_at: bytes = b""
-    """The checkpoint under which some receipts were not there yet, if they were: nothing more can be found there."""
+    """The checkpoint under which some receipts were not there yet. They come under a later one; until then nobody
+    is asked, also for entries accepted meanwhile."""
 
     def run(self, requests: Sequence[Prepared]) -> dict[str, float]:
         """CPU seconds by what they were spent on, once every promise and every receipt is checked."""

@@ -138,7 +138,8 @@ class Published:
         tree = self._tree
         self._tree = None  # whatever goes wrong below, the next one starts from the database
         if tree is None:
-            rows.covers = covers
+            rows = self._rows = StoredRows(covers)  # with nothing in memory either
+            rows.db = db
             tree, _ = load_tree(db, rows, covers + 1)
         elif rows.covers != covers:
             start, rows.covers = rows.covers + 1, covers

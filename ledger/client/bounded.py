@@ -47,7 +47,7 @@ class _TryAgain(Exception):
 @lru_cache(maxsize=4)
 def _tls(*_where: str | None) -> ssl.SSLContext:
     """One for all that a program asks: to read the authorities' certificates, from where these variables say, takes
-    20 to 40 ms."""
+    20 to 40 ms. A program sees certificates that are renewed when it starts again."""
     return httpx.create_ssl_context()
 
 

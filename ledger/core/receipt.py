@@ -195,9 +195,8 @@ class ReceiptChecker:
         inclusion.check(leaf_hash(receipt.entry), receipt.index, receipt.proof.hashes)
         try:
             entry = decode_entry(receipt.entry)
-        except (
-            Malformed
-        ) as error:  # as in `logged`, which costs more than all this where receipts come by thousands
+        except Malformed as error:
+            # As in `logged`, which costs more than the reading where receipts come by thousands.
             raise RuleBroken(error.where, error.what, **error.evidence) from None
         index_root, shared = self._check_index_root(receipt.index_root, opened)
         label = entry.index_label

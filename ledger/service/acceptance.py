@@ -89,15 +89,18 @@ class Acceptance:
 
     async def keep_filled(self) -> None:
         """Learn which labels are taken, a little at a time beside all else; runs until it is cancelled."""
-        loop = asyncio.get_running_loop()
+        loop, filled = asyncio.get_running_loop(), True
         while True:
-            await asyncio.sleep(FILL_S if self._known.lacking else CATCH_UP_S)
-            await loop.run_in_executor(self._writer, self._fill)
+            await asyncio.sleep(FILL_S if filled and self._known.lacking else CATCH_UP_S)
+            filled = await loop.run_in_executor(self._writer, self._fill)
 
-    def _fill(self) -> None:
-        # A store that is busy, or worse, is met again by whoever hands entries in, and is told of there.
-        with contextlib.suppress(Exception), self._store.read() as db:
-            self._known.fill(db)
+    def _fill(self) -> bool:
+        try:
+            with self._store.read() as db:
+                self._known.fill(db)
+        except Exception:  # whoever hands entries in meets a store that is busy, or worse, and is told
+            return False
+        return True
 
     def close(self) -> None:
         """Wait for the threads; what they were writing is written."""

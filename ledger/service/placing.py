@@ -7,7 +7,7 @@ place_all    a request's candidates into the group that is written together
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import count, repeat
+from itertools import repeat
 from typing import NamedTuple
 
 from ledger.core.entries import RECORD, REGISTRY
@@ -59,9 +59,8 @@ class Group:
     first: int
     taken: dict[bytes, Taken]  # label → what stood under it before
     new: inbox.Arrivals = field(default_factory=inbox.Arrivals)
-    fresh: dict[bytes, tuple[bytes, int]] = field(
-        default_factory=dict
-    )  # label → leaf hash and number, of `new`
+    # Of `new`: label → leaf hash and number
+    fresh: dict[bytes, tuple[bytes, int]] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
     registrations: list[tuple[int, bytes]] = field(default_factory=list)
     waiting: dict[bytes, int] | None = (
@@ -154,7 +153,8 @@ def _place_plain(group: Group, candidates: list[Candidate]) -> list[Outcome] | N
     """The same for records that no rule forbids, when all their labels are free; None when one is not."""
     _, raws, labels, leaves, envelopes, fetches, registrations, _, _ = zip(*candidates, strict=True)
     first = group.first + len(group.new)
-    fresh = dict(zip(labels, zip(leaves, count(first)), strict=True))  # noqa: B905: count() has no end
+    numbers = range(first, first + len(leaves))
+    fresh = dict(zip(labels, zip(leaves, numbers, strict=True), strict=True))
     if len(fresh) < len(candidates) or not group.fresh.keys().isdisjoint(fresh):
         return None
     _note_run(group, registrations[0])
@@ -165,7 +165,7 @@ def _place_plain(group: Group, candidates: list[Candidate]) -> list[Outcome] | N
     new.leaves += leaves
     new.envelopes += envelopes
     new.fetches += fetches
-    return list(map(Accepted, labels, leaves, repeat(group.now), count(first)))
+    return list(map(Accepted, labels, leaves, repeat(group.now), numbers))
 
 
 def _note_run(group: Group, registrations: int) -> None:

@@ -28,12 +28,13 @@ class KnownLabels:
     def __init__(self) -> None:
         self._recent = RecentLabels()
         self._filter = LabelFilter()
+        self._gaps = 0
 
     def catch_up(self, db: Connection, newest: int | None = None) -> None:
         """Take in what was accepted since; `newest` is the last number given, which who accepts knows."""
-        gaps = self._recent.gaps
         taken = self._recent.catch_up(db, newest)
-        if self._recent.gaps != gaps:
+        if self._recent.gaps != self._gaps:
+            self._gaps = self._recent.gaps
             self._filter.forget()  # before these are added: they may settle after their bucket was read
         for packed in taken:
             self._filter.add(packed)

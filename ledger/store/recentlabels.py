@@ -7,7 +7,6 @@ became of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count
 from struct import Struct
 
 from ledger.core.indexproof import ROW
@@ -38,26 +37,32 @@ class RecentLabels:
 
         `newest` is the last number given, which who accepts knows, and another need not.
         """
-        # All that may fail comes before anything changes.
-        oldest = recents.oldest(db) if self._stale >= STALE else 0
-        if newest is not None and newest < self._through:  # the database was taken back to an older state
+        # All questions to the database come before anything changes.
+        oldest = recents.oldest(db) if self._stale >= STALE else None
+        back = newest is not None and newest < self._through  # the database was taken back to an older state
+        packs = recents.read_after(db, 0 if back else self._through)
+        first = packs[0][0] if packs else 1 + max(newest or 0, 0 if back else self._through)
+        if back or first > self._through + 1:
+            self._miss(first - 1)
+        try:
+            for first, data in packs:
+                self._take(first, data)
+        except BaseException:  # memory is short, or the process ends
             self._miss(0)
-        packs = recents.read_after(db, self._through)
-        if packs and packs[0][0] > self._through + 1:
-            self._miss(packs[0][0] - 1)
-        if not packs and newest is not None and newest > self._through:
-            self._miss(newest)
-        groups = self._groups
-        for first, data in packs:
-            # Zeros in place of an entry that was left out are taken in as well: nobody asks for them.
-            for (label,), number in zip(_LABEL.iter_unpack(data), count(first)):  # noqa: B905: count() has no end
-                groups[label[0] << 8 | label[1]] += label + number.to_bytes(8, "big")
-            self._stale += len(data) // LABEL_BYTES
-            self._through = first + len(data) // LABEL_BYTES - 1
-        if oldest != 0:
+            raise
+        if oldest is not None:
             self._stale = 0
-            self._let_go(self._through + 1 if oldest is None else oldest)
+            self._let_go(oldest)
         return [data for _, data in packs]
+
+    def _take(self, first: int, data: bytes) -> None:
+        groups, number = self._groups, first
+        # Zeros in place of an entry that was left out are taken in as well: nobody asks for them.
+        for (label,) in _LABEL.iter_unpack(data):
+            groups[label[0] << 8 | label[1]] += label + number.to_bytes(8, "big")
+            number += 1
+        self._stale += number - first
+        self._through = number - 1
 
     def _miss(self, through: int) -> None:
         """Begin again behind this number.  What is in memory goes, as it may not be all that there was of a label."""

@@ -1,6 +1,6 @@
 """Labels and keys that have not settled are packed, a row for all that were accepted together.
 
-What was sequenced settles here; what waits is packed into one row. Takes seconds.
+What was sequenced settles here; what waits is packed into one row. Takes seconds for millions of labels.
 """
 
 from __future__ import annotations
