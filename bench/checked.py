@@ -23,7 +23,6 @@ from bench.workers import Begin, Workers
 from ledger.client.publiclog import Moved
 from ledger.client.urllog import UrlLog
 from ledger.client.view import View
-from ledger.core.entries import decode_entry
 from ledger.core.jose import parse_json
 from ledger.core.merkle import leaf_hash
 from ledger.core.policy import Policy, parse_policy
@@ -155,8 +154,7 @@ class Department:
                 if note == self.looked_at:
                     return list(entries)
                 view = View(log, policy, note, now)
-                labels = [decode_entry(entry).index_label or b"" for entry in entries]
-                receipts = view.receipts(labels)
+                receipts = view.receipts_of(entries)
             except Moved:
                 return list(entries)
         with self.spending(CHECKING):

@@ -23,7 +23,6 @@ from bench.operator import Operator
 from bench.processes import CpuWindow
 from ledger.client.urllog import UrlLog
 from ledger.client.view import View
-from ledger.core.entries import decode_entry
 from ledger.core.policy import Opened
 
 RECORDS = 120_000
@@ -67,7 +66,7 @@ class Checkpoints:
     def check_receipts(self, entries: Sequence[bytes]) -> None:
         """Make a receipt of each entry from the published log, as a department does, and check it."""
         view = View.open(self._log, self._policy, int(time.time()))
-        receipts = view.receipts([label for raw in entries if (label := decode_entry(raw).index_label)])
+        receipts = view.receipts_of(entries)
         checker = view.checker()
         for receipt in receipts:
             if receipt is None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ledger.core.errors import Malformed, ProofRefuted
-from ledger.core.merkle import Node, leaf_hash, node_hash, tree_root
+from ledger.core.merkle import InclusionPaths, Node, leaf_hash, node_hash, tree_root
 from ledger.core.tiles import ENTRIES, Tile, decode_bundle
 
 FETCHES_AT_ONCE = 8
@@ -32,6 +32,10 @@ class AuthenticTiles:
         self._where = where
         # Of each tile all the hashes that can be folded from it: 256, 128, … 1 for a full one.
         self._tiles: dict[tuple[int, int], list[list[bytes]]] = {}
+        self._paths = InclusionPaths(size, self)
+        self._above: dict[
+            int, tuple[bytes, ...]
+        ] = {}  # of full level-0 tiles, inclusion proofs of their hashes
         self._lock = threading.RLock()
         self._edge_checked = False
 
@@ -41,6 +45,23 @@ class AuthenticTiles:
     def leaf_hash(self, index: int) -> bytes:
         """The hash of leaf `index`, 32 bytes."""
         return self._tile(0, index // 256)[0][index % 256]
+
+    def inclusion(self, index: int) -> tuple[bytes, ...]:
+        """The inclusion proof of leaf `index`, 32-byte hashes. Malformed when there is no such leaf."""
+        n, slot = divmod(index, 256)
+        above = self._above.get(n)
+        if above is None:
+            path = self._paths.prove(index)
+            if n < self.size // 256:
+                self._above[n] = path[8:]
+            return path
+        # In a full tile the eight siblings of a leaf stand side by side with what leads up to its hash.
+        a, b, c, d, e, f, g, h, _ = self._tiles[0, n]
+        return (
+            a[slot ^ 1], b[slot >> 1 ^ 1], c[slot >> 2 ^ 1], d[slot >> 3 ^ 1],
+            e[slot >> 4 ^ 1], f[slot >> 5 ^ 1], g[slot >> 6 ^ 1], h[slot >> 7 ^ 1],
+            *above,
+        )  # fmt: skip
 
     def check(self) -> None:
         """Fetch the right edge of the tree and compare it with the root, before anything else is asked."""

@@ -17,7 +17,7 @@ from ledger.core.entries import IndexRoot, decode_entry
 from ledger.core.errors import Malformed, ProofRefuted, RuleBroken
 from ledger.core.evidence import check_log_keys
 from ledger.core.indexproof import Known, check_index_proof
-from ledger.core.merkle import InclusionPaths, check_inclusion, leaf_hash, prove_consistency, tree_root
+from ledger.core.merkle import check_inclusion, leaf_hash, prove_consistency, tree_root
 from ledger.core.policy import Opened, Policy
 from ledger.core.receipt import IndexRootProof, Receipt, ReceiptChecker
 from ledger.core.statements import Charter
@@ -60,7 +60,6 @@ class View:
         self.tiles = AuthenticTiles(self.log.tile, checkpoint.size, checkpoint.root, self.log.where)
         self._entries = AuthenticEntries(self.log.tile, self.tiles, self.log.where)
         self._root: tuple[IndexRoot, bytes] | None = None
-        self._paths = InclusionPaths(checkpoint.size, self.tiles)
         self._root_proof: IndexRootProof | None = None
         self._known: Known = {}  # of index proofs under this index root
 
@@ -112,7 +111,7 @@ class View:
 
     def inclusion(self, index: int) -> list[bytes]:
         """The inclusion proof of leaf `index`, 32-byte hashes."""
-        return list(self._paths.prove(index))
+        return list(self.tiles.inclusion(index))
 
     def consistency_from(self, size: int) -> list[bytes]:
         """The consistency proof from an older `size` to this checkpoint's."""
@@ -166,13 +165,28 @@ class View:
             for one in located
         ]
 
+    def receipts_of(self, entries: Sequence[bytes]) -> list[Receipt | None]:
+        """As `receipts`, for who has the entries: of these only hashes are fetched, a fifth of what bundles are.
+
+        Where the log has another entry under a label, that one is fetched, and the receipt is for it. Raises
+        `Malformed` for what is no entry or, as an index root, stands under no label.
+        """
+        located = self.proofs([_label_of(raw) for raw in entries])
+        self.tiles.prefetch(one.index for one in located if one.index is not None)
+        held: dict[int, bytes] = {}
+        for raw, one in zip(entries, located, strict=True):
+            if one.index is not None and self.tiles.leaf_hash(one.index) == leaf_hash(raw):
+                held[one.index] = raw
+        others = {one.index for one in located if one.index is not None} - held.keys()
+        held |= self.entries(others)
+        return [
+            None if one.index is None else self._receipt(one.index, held[one.index], one) for one in located
+        ]
+
     def receipt(self, index: int) -> Receipt:
         """The receipt of entry `index`. Raises `Malformed` for an index root, which stands under no label."""
         raw = self.entries([index])[index]
-        label = decode_entry(raw).index_label
-        if label is None:
-            raise Malformed(f"entry {index}", "stands under no label, so there is no receipt of it")
-        return self._receipt(index, raw, self.proofs([label])[0])
+        return self._receipt(index, raw, self.proofs([_label_of(raw)])[0])
 
     def _receipt(self, index: int, raw: bytes, located: Located) -> Receipt:
         if located.index != index:
@@ -181,7 +195,7 @@ class View:
             )
         return Receipt(
             entry=raw,
-            proof=TlogProof(index, self._paths.prove(index), self.note),
+            proof=TlogProof(index, self.tiles.inclusion(index), self.note),
             index_root=self.index_root_proof(),
             index_proof=located.proof,
         )
@@ -189,7 +203,7 @@ class View:
     def index_root_proof(self) -> IndexRootProof:
         """The last leaf with its path, as receipts and evidence carry it."""
         if self._root_proof is None:
-            self._root_proof = IndexRootProof(self._index_root()[1], self._paths.prove(self.size - 1))
+            self._root_proof = IndexRootProof(self._index_root()[1], self.tiles.inclusion(self.size - 1))
         return self._root_proof
 
     def checker(self) -> ReceiptChecker:
@@ -199,3 +213,10 @@ class View:
         for one in self._located.values():
             checker.take_index_proof(self.index_root, one.label, one.proof, one.index)
         return checker
+
+
+def _label_of(raw: bytes) -> bytes:
+    label = decode_entry(raw).index_label
+    if label is None:
+        raise Malformed("entry", "stands under no label, so there is no receipt of it")
+    return label

@@ -22,7 +22,7 @@ from typing import Final
 from ledger.client.publiclog import Moved
 from ledger.client.view import View
 from ledger.core.entries import Record, decode_entry
-from ledger.core.errors import Malformed, ProofRefuted
+from ledger.core.errors import ProofRefuted
 from ledger.core.policy import Policy
 from ledger.core.receipt import Receipt, ReceiptChecker, format_receipt
 from ledger.department.handin import Busy, LedgerClient
@@ -148,7 +148,7 @@ class Sender:
                 view = self.open_view(now)
                 if view.note == self._looked_at:
                     return kept
-                receipts = view.receipts([self._index_label(record) for record in records])
+                receipts = view.receipts_of([record.entry for record in records])
             except Moved:
                 return kept  # the log went on meanwhile; it is asked again at the next look
             kept += self._keep(zip(records, receipts, strict=True), view.checker())
@@ -183,9 +183,3 @@ class Sender:
                 "outbox",
                 f"a record stands as n = {record.n} and carries another label; was the file altered?",
             )
-
-    def _index_label(self, record: Waiting) -> bytes:
-        label = decode_entry(record.entry).index_label
-        if label is None:
-            raise Malformed("outbox", "holds an entry without a label")
-        return label

@@ -3,7 +3,7 @@
 import pytest
 
 from ledger.client.authentic import AuthenticEntries, AuthenticTiles
-from ledger.core.errors import GlassbookError, ProofRefuted
+from ledger.core.errors import GlassbookError, Malformed, ProofRefuted
 from ledger.core.merkle import check_inclusion, leaf_hash, prove_inclusion, tree_root
 from ledger.core.tiles import ENTRIES, Tile, TileHashes, encode_bundle, grow_tiles
 
@@ -37,6 +37,18 @@ def test_inclusion_proofs_read_through_authentic_tiles_lead_to_the_root(size: in
     for index in sorted({0, 1, size // 3, size // 2, size - 2, size - 1} & set(range(size))):
         check_inclusion(tree.leaves[index], index, size, tree.root, prove_inclusion(index, size, tiles))
         assert tiles.leaf_hash(index) == tree.leaves[index]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_inclusion_proof_put_together_out_of_rows_is_another(size: int) -> None:
+    tree = Tree(size)
+    tiles = tree.tiles()
+    edges = {0, 1, 2, 254, 255, 256, 257, 300, 510, 511, 512, 65_535, 65_536, size // 2, size - 2, size - 1}
+    for index in sorted(edges & set(range(size))):
+        for _ in range(2):
+            assert list(tiles.inclusion(index)) == prove_inclusion(index, size, tiles)
+    with pytest.raises(Malformed):
+        tiles.inclusion(size)
 
 
 def test_each_tile_is_fetched_once() -> None:

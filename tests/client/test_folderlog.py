@@ -1,5 +1,6 @@
 """A folder answers from its own entries: its index is recomputed, and compared with the one that was signed."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,43 @@ def test_receipts_of_many_labels_come_in_their_order_with_none_for_absent_ones(
     for receipt in receipts[:2]:
         assert receipt is not None
         assert checker.check(receipt) == check_receipt(receipt, log.policy(), NOW)
+
+
+def test_receipts_of_entries_held_are_those_of_their_labels_and_no_entry_is_read_for_them(
+    log: LogFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = log.publish(tmp_path)
+    read: list[list[int]] = []
+    entries = View.entries
+
+    def noting(view: View, indices: Iterable[int]) -> dict[int, bytes]:
+        read.append(list(indices))
+        return entries(view, read[-1])
+
+    monkeypatch.setattr(View, "entries", noting)
+    held = [log.entries[index] for index in (200, 10, 299)]
+    labels = [label for raw in held if (label := decode_entry(raw).index_label)]
+    expected = _view(log, folder).receipts(labels)
+    view = _view(log, folder)
+    assert view.receipts_of(held) == expected
+    read.clear()
+    assert view.receipts_of(held) == expected and read == [[]]
+
+
+def test_the_receipt_of_an_entry_held_is_of_the_one_that_the_log_has_under_its_label(
+    log: LogFactory, tmp_path: Path
+) -> None:
+    view = _view(log, log.publish(tmp_path))
+    logged = log.entries[10]
+    another = logged[:-1] + bytes([logged[-1] ^ 1])  # in its signature, so that the label is the same
+    absent = bytearray(logged)
+    absent[30] ^= 1  # in its label
+    receipts = view.receipts_of([another, log.entries[11], bytes(absent)])
+    assert [receipt and receipt.entry for receipt in receipts] == [logged, log.entries[11], None]
+    for receipt in receipts[:2]:
+        assert receipt is not None and view.checker().check(receipt).receipt is receipt
+    with pytest.raises(Malformed, match="no label"):
+        view.receipts_of([log.entries[view.size - 1]])
 
 
 def test_evidence_made_from_a_folder_holds_and_opens_what_was_chosen(log: LogFactory, tmp_path: Path) -> None:
