@@ -1,5 +1,9 @@
 """Encoding: everything but the one canonical spelling is refused, with a message that says where."""
 
+import base64
+import binascii
+import itertools
+
 import pytest
 
 from ledger.core.encoding import (
@@ -53,6 +57,21 @@ NOT_BASE64 = [
 def test_other_spelling_of_base64_is_refused(text: str) -> None:
     with pytest.raises(Malformed, match="^hash: "):
         b64decode(text, "hash")
+
+
+def test_base64_that_is_taken_is_what_its_bytes_encode_to_whatever_characters_are_put_together() -> None:
+    for length in range(7):
+        for letters in itertools.product("AQz=+/ \n-", repeat=length):
+            text = "".join(letters)
+            try:
+                data = base64.b64decode(text)
+                canonical = base64.b64encode(data).decode() == text
+            except binascii.Error:
+                canonical = False
+            try:
+                assert b64decode(text, "x") == data and canonical, text
+            except Malformed:
+                assert not canonical, text
 
 
 NOT_BASE64URL = [

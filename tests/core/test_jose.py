@@ -69,6 +69,8 @@ NOT_JSON: list[tuple[str, str | bytes]] = [
     ("member twice, once escaped", r'{"a": 1, "\u0061": 1}'),
     ("member twice deep inside", '[{"b": {"a": 1, "c": 2, "a": 3}}]'),
     ("33 deep", "[" * 33 + "]" * 33),
+    ("33 deep, of both kinds", '{"a":[' * 16 + "{" + "}" + "]}" * 16),
+    ("33 deep behind many others", "[" + "[]," * 100 + "[" * 32 + "]" * 33),
     ("33 deep in objects", '{"a":' * 33 + "1" + "}" * 33),
     ("100,000 deep", "[" * 100_000),
     ("no-break space", "\u00a0[1]"),
