@@ -317,19 +317,18 @@ class PrefixTree:
     def _walk(self, label: bytes) -> tuple[int, int | None]:
         """Down `label`'s path: the node that it reaches, and the bucket in which it ends or goes on."""
         states, bits = self._states, self._bits
-        prefix = int.from_bytes(label[:3], "big") >> (24 - bits)
-        # A node with an inner node's state has only such above it: half of the way need not be walked most times.
-        node = (1 << SHARED_BITS) + (prefix >> bits - SHARED_BITS) if bits > SHARED_BITS else 1
-        if states[node] != 2:
-            node = 1
-        while states[node] == 2 and not node >> bits:
-            node = 2 * node + (prefix >> (bits - node.bit_length()) & 1)
+        bucket = 1 << bits | int.from_bytes(label[:3], "big") >> 24 - bits
+        # Above a node with an inner node's state there are only such, so the way up is the shorter one.
+        node = bucket
+        while node > 1 and states[node >> 1] != 2:
+            node >>= 1
         if not states[node]:
             return node, None
-        below = node
-        while not below >> bits:  # a lone leaf somewhere below: find its bucket
-            below = 2 * below if states[2 * below] else 2 * below + 1
-        return node, below - (1 << bits)
+        if not states[bucket]:  # another's lone leaf somewhere below: find its bucket
+            bucket = node
+            while not bucket >> bits:
+                bucket = 2 * bucket if states[2 * bucket] else 2 * bucket + 1
+        return node, bucket - (1 << bits)
 
     def _prove(
         self, label: bytes, node: int, rows: Sequence[Row], above: dict[int, tuple[bytes, int]]
@@ -349,9 +348,11 @@ class PrefixTree:
                 written.append(sibling)
             depth += 1
         while node >> SHARED_BITS > 1:
-            if states[node ^ 1]:
+            beside = node ^ 1
+            if states[beside]:
                 bitmap |= 1 << depth
-                written.append(hashes[32 * (node ^ 1) : 32 * (node ^ 1) + 32])
+                at = beside << 5
+                written.append(hashes[at : at + 32])
             depth += 1
             node >>= 1
         shared = above.get(node)

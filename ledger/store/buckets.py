@@ -59,8 +59,7 @@ class StoredRows:
             raise ValueError(f"labels are stored under {TOP_BITS} bits, not {bits}")
         db = self.catch_up()
         wanted = set(prefixes)
-        recent = [row for prefix in wanted for row in self._recent.within(prefix, TOP_BITS)]
-        found = packed_buckets(db, recent, wanted)
+        found = packed_buckets(db, self._recent.within(wanted, TOP_BITS), wanted)
         for prefix in prefixes:
             yield [row for row in ROW.iter_unpack(found.get(prefix, b"")) if row[1] < self.covers]
 

@@ -6,7 +6,7 @@ became of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from struct import Struct
 
 from ledger.core.indexproof import ROW
@@ -96,10 +96,12 @@ class RecentLabels:
                     found[label] = int.from_bytes(data[at + 32 : at + ROW_BYTES], "big")
         return found
 
-    def within(self, prefix: int, bits: int) -> Iterator[tuple[bytes, int]]:
-        """Label and number of those that begin with these bits, 16 at least."""
-        data = self._groups[prefix >> bits - 16]
-        for at in range(0, len(data), ROW_BYTES):
-            label, number = ROW.unpack_from(data, at)
-            if int.from_bytes(label[:4], "big") >> 32 - bits == prefix:
-                yield label, number
+    def within(self, prefixes: Iterable[int], bits: int) -> list[tuple[bytes, int]]:
+        """Label and number of those that begin with one of these, of so many bits: 16 at least."""
+        groups, spare, shift = self._groups, bits - 16, 32 - bits
+        return [
+            (label, number)
+            for prefix in prefixes
+            for label, number in ROW.iter_unpack(groups[prefix >> spare])
+            if int.from_bytes(label[:4], "big") >> shift == prefix
+        ]
