@@ -49,7 +49,7 @@ class PostgresServer:
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": "",
-            "max_connections": "100",
+            "max_connections": "200",
             "shared_buffers": "32MB",
             "autovacuum_naptime": "5min",
             **({} if durable else {"fsync": "off", "full_page_writes": "off"}),

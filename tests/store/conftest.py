@@ -1,4 +1,4 @@
-"""One suite for every engine: a test that takes `url`, `store` or `ledger` runs once for each of ENGINES."""
+"""One suite for every engine: a test that takes `url`, `store` or `ledger` runs once for each, and behind a pooler."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engines import ENGINES, new_url
+from engines import ENGINES, POOLED, new_url
 
 from ledger.core.index import EMPTY
 from ledger.core.merkle import EMPTY_ROOT
 from ledger.store import Store, log
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=(*ENGINES, POOLED))
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return new_url(request.param, tmp_path)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engines import new_url
+from engines import POOLED, new_url
 
 from ledger.core.index import EMPTY
 from ledger.core.merkle import EMPTY_ROOT
@@ -74,9 +74,9 @@ class Leader:
         self.process.stdout.close()
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    url = new_url("postgresql", tmp_path)
+@pytest.fixture(params=("postgresql", POOLED))
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    url = new_url(request.param, tmp_path)
     store = Store.open(url, create=True)
     with store.write() as db:
         log.begin_log(db, log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0, 0))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
-from engines import new_url
+from engines import POOLED, new_url
 from postgresserver import PostgresServer
 from sqlalchemy import event
 
@@ -80,6 +80,17 @@ def test_two_transactions_in_each_others_way_fail(store: Store) -> None:
     assert len(tries) == 3
     with store.read() as db:
         assert [log.read_day_count(db, 1, day) for day in (1, 2)] == [2, 2]
+
+
+def test_behind_the_pooler_of_these_tests_a_session_lasts(tmp_path: Path) -> None:
+    """It must not: what `url` stands for in the suites that run behind it would be a connection like any other."""
+    store = begun(new_url(POOLED, tmp_path))
+    sessions = set()
+    for _ in range(8):
+        with store.write() as db:
+            sessions.add(run(db, "SELECT pg_backend_pid()").scalar())
+    store.close()
+    assert len(sessions) > 1
 
 
 def test_a_serialization_failure_ends_a_change(store: Store) -> None:
