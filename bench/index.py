@@ -118,6 +118,7 @@ def _open(url: str) -> dict[str, float]:
         tree, _ = load_tree(db, rows, state.size)
         if tree.root != state.index_root:
             raise SystemExit("the index that was loaded has another root than the one that was written")
+        rows.catch_up()  # as the publisher does before anybody asks
         start_s = time.perf_counter() - started
         known = [label for label, _ in recents.unsettled(db, state.last)[: PROOFS // 2]]
         slowest = 0.0

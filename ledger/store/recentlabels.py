@@ -38,9 +38,10 @@ class RecentLabels:
         `newest` is the last number given, which who accepts knows, and another need not.
         """
         # All questions to the database come before anything changes.
-        oldest = recents.oldest(db) if self._stale >= STALE else None
         back = newest is not None and newest < self._through  # the database was taken back to an older state
         packs = recents.read_after(db, 0 if back else self._through)
+        fresh = sum(len(data) for _, data in packs) // LABEL_BYTES
+        oldest = recents.oldest(db) if self._stale + fresh >= STALE else None
         first = packs[0][0] if packs else 1 + max(newest or 0, 0 if back else self._through)
         if back or first > self._through + 1:
             self._miss(first - 1)
