@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from engines import ENGINES, POOLED, new_url
+from smallledger import SmallLedger
 
 from ledger.core.index import EMPTY
 from ledger.core.merkle import EMPTY_ROOT
@@ -26,3 +27,10 @@ def store(url: str) -> Iterator[Store]:
         log.begin_log(db, log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0, 0))
     yield store
     store.close()
+
+
+@pytest.fixture
+def ledger(url: str, tmp_path: Path) -> Iterator[SmallLedger]:
+    ledger = SmallLedger(tmp_path, url)
+    yield ledger
+    ledger.close()
