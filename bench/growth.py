@@ -1,16 +1,18 @@
 """Growth: what a record costs at three million entries against thirty thousand, and what such a log takes up.
 
-A small log and a large one are filled (filling.py), and both are started by the commands an operator types. Then slices
-of signed records with envelopes of 2 KiB are handed to them in turn over HTTP, as `ingest` does, until they are
-published under a witness. Counted is the CPU time of all processes of the log: not that of the load generator and the
-witness. At last the large log is stopped, and its published entries leave the database.
+Logs are filled (filling.py), and started by the commands an operator types. Then slices of signed records with
+envelopes of 2 KiB are handed over HTTP, as `ingest` does, to the large one and to a small one in turn, until they are
+published under a witness; to a new small one each time, as slices would soon make it several times as large. Counted
+is the CPU time of all processes of the log: not that of the load generator and the witness. At last the large log is
+stopped, and its published entries leave the database.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
@@ -38,37 +40,47 @@ IDLE, IDLE_S, PATIENCE_S = 0.1, 1.0, 120
 
 
 def measure(report: Report, scale: float) -> None:
-    """Grow two logs and measure slices of both in turn; then bytes, and memory of the large one as it runs."""
+    """Grow a large log, and measure slices of it and of small ones; then its bytes, and its memory as it runs."""
     configure_logs()
     large = max(2 * SMALL, int(LARGE * scale))
     with tempfile.TemporaryDirectory(prefix="glassbook-bench-") as folder:
-        small, big = (Operator(Path(folder, name)) for name in ("small", "large"))
+        big = Operator(Path(folder, "large"))
         try:
-            for operator, size in ((small, SMALL), (big, large)):
-                operator.found()
-                began = time.perf_counter()
-                fill(operator, bench_source(1), size)
+            big.found()
+            began = time.perf_counter()
+            fill(big, bench_source(1), large)
             report.add(Figure("growth: filled", large / (time.perf_counter() - began), "records/s"))
-            _start(report, small, big)
-            _costs(report, small, big, large)
+            _start(report, big)
+            _costs(report, Path(folder), big, large)
             _memory(report, big)
-            small.stop()
             big.stop()
             _storage(report, big)
             _leaving(report, big)
         finally:
-            small.stop()
             big.stop()
 
 
-def _start(report: Report, small: Operator, big: Operator) -> None:
-    small.start()
+def _start(report: Report, big: Operator) -> None:
     began = time.perf_counter()
     big.start()
     report.add(Figure("growth: from `up` until all answer", time.perf_counter() - began, "s"))
-    for operator in (small, big):
-        _wait_idle(operator)
+    _wait_idle(big)
     report.add(Figure("growth: from `up` until the sequencer has warmed", time.perf_counter() - began, "s"))
+
+
+@contextmanager
+def _small(folder: Path) -> Iterator[Operator]:
+    """A running log of SMALL entries, the last of them handed in: they make what is made when needed."""
+    small = Operator(folder)
+    try:
+        small.found()
+        fill(small, bench_source(1), SMALL - SLICE)
+        small.start()
+        _wait_idle(small)
+        _cost(small)
+        yield small
+    finally:
+        small.stop()
 
 
 def _wait_idle(operator: Operator) -> None:
@@ -97,9 +109,12 @@ class Cost(NamedTuple):
         return self.signatures + self.others
 
 
-def _costs(report: Report, small: Operator, big: Operator, large: int) -> None:
-    # In turn, as a machine that is shared is not always equally fast; the first slices make what is made when needed.
-    costs = [(_cost(small), _cost(big)) for _ in range(1 + SLICES)][1:]
+def _costs(report: Report, folder: Path, big: Operator, large: int) -> None:
+    _cost(big)
+    costs = []
+    for number in range(SLICES):  # in turn, as a machine that is shared is not always equally fast
+        with _small(folder / f"small-{number}") as small:
+            costs.append((_cost(small), _cost(big)))
     little, much = (Cost(*map(mean, zip(*found, strict=True))) for found in zip(*costs, strict=True))
     name = f"growth: CPU per record at {large:,} entries, against {little.all:.1f} µs at {SMALL:,}"
     report.add(Figure(name, much.all, "µs", much.all / little.all, 1.3, False, of="the small log's"))
