@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
+from statistics import mean
 
 from bench.figures import Figure, Report
 from bench.limit import holding
@@ -28,10 +29,13 @@ ENOUGH = 0.9
 
 
 def measure(report: Report, scale: float) -> None:
-    """One, then two, in this order, each on a fresh database."""
+    """One, two, two and one, each on a fresh database: a machine is not equally fast all the time."""
     with report.against_raw() as ratio:
-        one, its_share = _accept(report, 1, scale)
-        two, their_share = _accept(report, 2, scale)
+        (one, its_share), (two, their_share), (two_again, theirs_again), (one_again, its_again) = [
+            _accept(report, ledgers, scale) for ledgers in (1, 2, 2, 1)
+        ]
+        one, its_share = mean((one, one_again)), min(its_share, its_again)
+        two, their_share = mean((two, two_again)), min(their_share, theirs_again)
         report.add(Figure("two ledgers on PostgreSQL: one accepts", one, "entries/s", ratio(one)))
     name = "two ledgers on PostgreSQL: two accept"
     if min(its_share, their_share) < ENOUGH * SHARE:
