@@ -39,7 +39,7 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = {CONNECTIONS}
 server_round_robin = 1
-server_idle_timeout = 2
+server_idle_timeout = 30
 max_client_conn = 500
 """
 

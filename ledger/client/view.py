@@ -8,6 +8,7 @@ newer checkpoint. Before the first such answer the view takes the newer one over
 the caller begins again.
 """
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -168,17 +169,18 @@ class View:
     def receipts_of(self, entries: Sequence[bytes]) -> list[Receipt | None]:
         """As `receipts`, for who has the entries: of these only hashes are fetched, a fifth of what bundles are.
 
+        And one bundle, which it is chance decides: hashes alone would not show that others can read what is published.
         Where the log has another entry under a label, that one is fetched, and the receipt is for it. Raises
         `Malformed` for what is no entry or, as an index root, stands under no label.
         """
-        located = self.proofs([_label_of(raw) for raw in entries])
+        located = self.proofs([_label_of(raw, f"entry {at} of those held") for at, raw in enumerate(entries)])
         self.tiles.prefetch(one.index for one in located if one.index is not None)
         held: dict[int, bytes] = {}
         for raw, one in zip(entries, located, strict=True):
             if one.index is not None and self.tiles.leaf_hash(one.index) == leaf_hash(raw):
                 held[one.index] = raw
         others = {one.index for one in located if one.index is not None} - held.keys()
-        held |= self.entries(others)
+        held |= self.entries([*others, *([secrets.choice(list(held))] if held else [])])
         return [
             None if one.index is None else self._receipt(one.index, held[one.index], one) for one in located
         ]
@@ -186,7 +188,7 @@ class View:
     def receipt(self, index: int) -> Receipt:
         """The receipt of entry `index`. Raises `Malformed` for an index root, which stands under no label."""
         raw = self.entries([index])[index]
-        return self._receipt(index, raw, self.proofs([_label_of(raw)])[0])
+        return self._receipt(index, raw, self.proofs([_label_of(raw, f"entry {index}")])[0])
 
     def _receipt(self, index: int, raw: bytes, located: Located) -> Receipt:
         if located.index != index:
@@ -215,8 +217,8 @@ class View:
         return checker
 
 
-def _label_of(raw: bytes) -> bytes:
+def _label_of(raw: bytes, where: str) -> bytes:
     label = decode_entry(raw).index_label
     if label is None:
-        raise Malformed("entry", "stands under no label, so there is no receipt of it")
+        raise Malformed(where, "stands under no label, so there is no receipt of it")
     return label

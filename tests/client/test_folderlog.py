@@ -64,7 +64,7 @@ def test_receipts_of_many_labels_come_in_their_order_with_none_for_absent_ones(
         assert checker.check(receipt) == check_receipt(receipt, log.policy(), NOW)
 
 
-def test_receipts_of_entries_held_are_those_of_their_labels_and_no_entry_is_read_for_them(
+def test_receipts_of_entries_held_are_those_of_their_labels_and_one_entry_is_read_for_them(
     log: LogFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = log.publish(tmp_path)
@@ -82,7 +82,19 @@ def test_receipts_of_entries_held_are_those_of_their_labels_and_no_entry_is_read
     view = _view(log, folder)
     assert view.receipts_of(held) == expected
     read.clear()
-    assert view.receipts_of(held) == expected and read == [[]]
+    assert view.receipts_of(held) == expected
+    assert len(read) == len(read[0]) == 1 and read[0][0] in (200, 10, 299)
+
+
+def test_receipts_of_entries_held_are_had_though_nobody_can_read_the_entries(
+    log: LogFactory, tmp_path: Path
+) -> None:
+    folder = log.publish(tmp_path)
+    view = _view(log, folder)
+    view.proofs([label for raw in log.entries[:256] if (label := decode_entry(raw).index_label)])
+    (folder / "tile/entries/000").unlink()
+    with pytest.raises(Unreachable):
+        view.receipts_of(log.entries[:256])
 
 
 def test_the_receipt_of_an_entry_held_is_of_the_one_that_the_log_has_under_its_label(
