@@ -1,0 +1,33 @@
+"""`glassbook bench` measures: small loads, figures that cannot be, and nothing of how fast this machine is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+COUNTED = {
+    "ingest": ["entries/s", "µs/entry"],
+    "index": ["labels/s", "s", "MiB", "ms"],
+    "lookup": ["records/s", "s"],
+    "prepare": ["records/s"],
+    "otlp": ["s"],
+}
+
+
+@pytest.mark.parametrize("part", COUNTED)
+def test_a_part_of_the_benchmark_does_not_run_or_measures_nothing(part: str) -> None:
+    words = ["bench", "--part", part, "--scale", "0.002", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", "from ledger.cli import main; main()", *words],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads(done.stdout)["figures"]
+    assert all(figure["name"].startswith(f"{part}") for figure in figures)
+    for unit in COUNTED[part]:
+        assert [figure for figure in figures if figure["unit"] == unit and figure["value"] > 0]
