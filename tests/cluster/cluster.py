@@ -75,7 +75,7 @@ def wait_for(what: str, done: Callable[[], bool], seconds: float = START_S, ever
 
 
 class Node:
-    """One process, its folder, and its wires to database, bucket and witness."""
+    """One process, its folder, and its wires to database, bucket, witness and publisher."""
 
     def __init__(self, role: str, letter: str, folder: Path, port: int) -> None:
         self.role, self.name, self.folder, self.port = role, f"{role}-{letter}", folder, port
@@ -86,6 +86,11 @@ class Node:
         self.bucket: Wire
         self.faults: BreakingProxy  # what the bucket answers this process
         self.witness: Wire
+        self.publisher: Wire  # where a ledger asks for proofs and for entries that have left
+
+    @property
+    def wires(self) -> tuple[Wire, ...]:
+        return self.database, self.bucket, self.witness, self.publisher
 
     @property
     def url(self) -> str:
@@ -158,6 +163,7 @@ class Cluster:
         self.server = BucketServer()
         self.postgres = PostgresServer(durable=True)
         self.proxies: list[BreakingProxy] = []
+        self.held = 0  # the first leaf whose entry the database held when the log was last judged
         try:
             self.server.start()
             self._begin()
@@ -274,7 +280,8 @@ class Cluster:
             self.at.credentials, self.at.virtual_hosted, self.at.allow_http,
         )  # fmt: skip
         # Each ledger asks the publisher of its own letter for proofs, as if that stood beside it.
-        public = f"http://127.0.0.1:{ports[2 * ROLES.index('publisher') + 'ab'.index(letter)]}"
+        node.publisher = self.network.wire(ports[2 * ROLES.index("publisher") + "ab".index(letter)])
+        public = f"http://127.0.0.1:{node.publisher.port}"
         settings = folder / FILE
         settings.write_text(
             f'origin = "{ORIGIN}"\ndatabase = "{database}"\n{self.server.settings(through)}\n'
@@ -299,6 +306,15 @@ class Cluster:
         answer = httpx.post(url, json={"entries": [{"entry": entry}]}, trust_env=False, timeout=START_S)
         assert answer.json()["results"][0]["status"] == "published", answer.text
 
+    def keep(self, days: int | None) -> None:
+        """Have both sequencers begin anew with this `keep_days`; None: without, so that entries stay."""
+        line = "" if days is None else f"\n[sequencer]\nkeep_days = {days}\n"
+        for node in self.sequencers:
+            node.end()
+            settings = node.folder / FILE
+            settings.write_text(settings.read_text().partition("\n[sequencer]")[0] + line)
+            node.start()
+
     # -- ends ------------------------------------------------------------------------------------------------
 
     def heal(self) -> None:
@@ -306,7 +322,7 @@ class Cluster:
         for node in self.nodes.values():
             node.faults.fault = lambda _method, _path: None
             node.faults.release.set()
-            for wire in (node.database, node.bucket, node.witness):
+            for wire in node.wires:
                 wire.set("passes")
             if node.stopped:
                 node.go_on()

@@ -1,97 +1,26 @@
 """What may happen to a log of many processes.  Each is done while records are handed in, and leaves it to `heal`.
 
-A scenario gets a `Story`; what it returns is how long somebody else took to take over, where somebody had to.
+A scenario gets a `Story`, which notes how long somebody else took to take over, where somebody had to.
 """
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import httpx
 from breakingproxy import Fault
-from cluster import Cluster, Node, wait_for
+from cluster import Node, answers, wait_for
 from cutwire import Mode, Wire
-from watching import Watcher
-
-from ledger.store import StoreBusy
-from ledger.store.log import read_size
-from ledger.store.publication import Publication, read_publication
-
-TAKEN_OVER_S = 10.0
-"""From the fault until the next batch is sequenced, or the next checkpoint published, by another process."""
+from story import Story
 
 STOPPED_S = 9.0
 """Longer than a lease."""
 
 ENDED_S = 30.0
 ANSWERED_S = 30.0
-"""A ledger whose database is silent answers within this time."""
-
-
-@dataclass
-class Story:
-    """What is running, and what was measured."""
-
-    cluster: Cluster
-    watcher: Watcher
-    chance: random.Random
-    taken_over: dict[str, float] = field(default_factory=dict)
-
-    def takes_over(
-        self, role: str, break_it: Callable[[Node], object], within_s: float = TAKEN_OVER_S
-    ) -> Node:
-        """Break the leader of a role; returns it once another one has done its next work, in time."""
-        leader, before = self.cluster.leader(role), self.cluster.lease(role)
-        assert before is not None
-        self.wait_for_work(role)
-        begun = time.monotonic()
-        break_it(leader)
-
-        def is_taken() -> bool:
-            lease = self.cluster.lease(role)
-            return lease is not None and lease.term > before.term
-
-        wait_for(f"another {role} leads", is_taken, 60)
-        self.wait_for_work(role)
-        self.taken_over[role] = took = time.monotonic() - begun
-        assert took <= within_s, f"the {role} was taken over from after {took:.1f} s"
-        return leader
-
-    def wait_for_work(self, role: str, seconds: float = 60) -> None:
-        """Wait until the log grows, or what is published of it."""
-        size: list[int] = []
-
-        def grows() -> bool:
-            try:
-                now = self.watcher.size if role == "publisher" else self.size()
-            except StoreBusy:
-                return False
-            size.append(now)
-            return now > size[0]
-
-        wait_for(f"a {role} works", grows, seconds)
-
-    def size(self) -> int:
-        with self.cluster.store.read() as db:
-            return read_size(db)
-
-    def publication(self) -> Publication:
-        with self.cluster.store.read() as db:
-            return read_publication(db)
-
-    def stands_by(self, role: str, former: Node, said: int) -> None:
-        """The former leader finds out by itself that it is none, and changes nothing."""
-        before = self.cluster.lease(role)
-        wait_for(f"{former.name} stands by", lambda: "standing by" in former.said(said).replace("_", " "), 60)
-        lease = self.cluster.lease(role)
-        assert before is not None and lease is not None
-        assert (lease.term, lease.holder) == (before.term, before.holder), (
-            f"{former.name} has taken the lease back"
-        )
+"""A ledger whose database or publisher is silent answers within this time."""
 
 
 Scenario = Callable[[Story], None]
@@ -188,6 +117,40 @@ def ledger_stopped(story: Story) -> None:
     wait_for(f"{ledger.name} is ready again", lambda: is_ready(ledger))
 
 
+def entries_leave(interrupt: Callable[[Node], object]) -> Scenario:
+    """With `keep_days = 0`; a sequencer is interrupted in the middle of it, and a publisher killed with it."""
+
+    def scenario(story: Story) -> None:
+        cluster, held = story.cluster, 0
+        story.leaves = True
+        cluster.keep(0)
+        try:
+
+            def break_it(leader: Node) -> None:
+                nonlocal held
+                with story.entries_leaving():
+                    held = story.held()
+                    interrupt(leader)
+                    cluster.leader("publisher").kill()
+
+            former = story.takes_over("sequencer", break_it)
+            wait_for("another one goes on with it", lambda: story.held() > held)
+            story.wait_for_work("publisher")
+            if former.stopped:
+                said = former.has_said
+                former.go_on()
+                story.stands_by("sequencer", former, said)
+            cluster.heal()
+            held = story.held()
+            wait_for("more leaves", lambda: story.held() > held)
+        finally:
+            cluster.heal()
+            cluster.keep(None)
+        story.wait_for_work("sequencer")
+
+    return scenario
+
+
 def publishers_begin_at_once(story: Story) -> None:
     for _ in range(2):
         for publisher in story.cluster.publishers:
@@ -257,9 +220,32 @@ def ledger_cut_from_database(mode: Mode) -> Scenario:
     return scenario
 
 
+def ledger_cut_from_publisher(mode: Mode) -> Scenario:
+    """It takes entries, answers 503 in bounded time to who asks for receipts, and gives them again by itself."""
+
+    def scenario(story: Story) -> None:
+        ledger, other = story.chance.sample(story.cluster.ledgers, 2)
+
+        def receipt(of: Node = ledger) -> str:
+            return f"{of.url}/v1/receipts/{story.published_leaf().hex()}"
+
+        wait_for(f"{ledger.name} gives receipts", lambda: answers(receipt()))
+        ledger.publisher.set(mode)
+        for _ in range(2):
+            answer = httpx.get(receipt(), trust_env=False, timeout=ANSWERED_S)
+            assert answer.status_code == 503 and answer.headers["retry-after"], answer.text
+            assert is_ready(ledger)
+        wait_for(f"{other.name} gives receipts meanwhile", lambda: answers(receipt(other)), 10)
+        story.wait_for_work("publisher")
+        ledger.publisher.set("passes")
+        wait_for(f"{ledger.name} gives receipts again", lambda: answers(receipt()), 40)
+
+    return scenario
+
+
 def everything_is_slow(story: Story) -> None:
     for node in story.cluster.nodes.values():
-        for wire in (node.database, node.bucket, node.witness):
+        for wire in node.wires:
             wire.set("slow")
     time.sleep(10)
 
@@ -314,7 +300,7 @@ def everything_at_once(story: Story) -> None:
     end = time.monotonic() + 25
     while time.monotonic() < end:
         node = chance.choice(list(cluster.nodes.values()))
-        wire = chance.choice([node.database, node.database, node.bucket, node.witness])
+        wire = chance.choice([node.database, *node.wires])
         mode: Mode = chance.choice(["hangs", "refuses", "slow", "hangs inside"])
         faults: list[Callable[[], None]] = [
             node.kill,
@@ -345,6 +331,8 @@ SCENARIOS: dict[str, Scenario] = {
     "publisher stopped while it publishes": publisher_stopped_while_it_publishes,
     "ledger stopped and continued": ledger_stopped,
     "ended while the database is silent": ended_while_the_database_is_silent,
+    "entries leave, the sequencer is killed": entries_leave(Node.kill),
+    "entries leave, the sequencer is stopped and continued": entries_leave(Node.stop),
     "both publishers begin at once": publishers_begin_at_once,
     "database restarted": database_restarted,
     "database killed": database_killed,
@@ -361,6 +349,8 @@ SCENARIOS: dict[str, Scenario] = {
     "publisher and witness: refused": publisher_cut(lambda node: node.witness, "refuses"),
     "ledger and database: silence": ledger_cut_from_database("hangs"),
     "ledger and database: refused": ledger_cut_from_database("refuses"),
+    "ledger and publisher: silence": ledger_cut_from_publisher("hangs"),
+    "ledger and publisher: refused": ledger_cut_from_publisher("refuses"),
     "bucket refuses": bucket_faulty("refused"),
     "bucket slow": bucket_faulty("slow"),
     "bucket silent": bucket_faulty("hangs"),

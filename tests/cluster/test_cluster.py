@@ -12,14 +12,20 @@ import pytest
 from handingin import Answers
 from smallledger import record
 from trial import Trial
-from verdict import each_once, judge, read_all
+from verdict import each_once, judge, no_gap, read_all
+
+from ledger.store.engine import run
 
 TELLING = (
+    "sequencer killed",
+    "publisher killed",
     "sequencer stopped and continued",
     "publisher stopped while it publishes",
     "sequencer and database: silence in the middle of a message",
     "ledger and database: silence",
     "publisher and bucket: silence",
+    "entries leave, the sequencer is killed",
+    "ledger and publisher: refused",
     "database killed",
     "bucket killed",
 )
@@ -48,6 +54,16 @@ def test_what_is_lost_doubled_forked_or_rewritten_is_not_noticed(trial: Trial) -
     entries = read_all(trial.cluster)
     with pytest.raises(AssertionError, match="1 entries are twice in the log"):
         each_once(trial.answers, [*entries, known])
+    with pytest.raises(AssertionError, match="no entry has left the database"):
+        no_gap(trial.cluster, len(entries), leaves=True)
+    for which, noticed in (
+        ("MIN", "entries have left a database that keeps them"),
+        ("MAX", "entries are missing in the database"),
+    ):
+        with trial.cluster.store.write() as db:
+            run(db, f"DELETE FROM entries WHERE number = (SELECT {which}(number) FROM entries)")
+        with pytest.raises(AssertionError, match=noticed):
+            no_gap(trial.cluster, len(entries), leaves=False)
     objects, tile = trial.cluster.server.client(trial.cluster.at.bucket), "logs/one/tile/0/000"
     obstore.put(objects, tile, bytes(obstore.get(objects, tile).bytes()) + b"\0")
     trial.watcher.note_root(trial.watcher.size, bytes(32), "handed to somebody")

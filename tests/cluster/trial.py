@@ -10,7 +10,8 @@ from typing import Self
 
 from cluster import Cluster
 from handingin import Answers, HandingIn
-from scenarios import SCENARIOS, Story
+from scenarios import SCENARIOS
+from story import Story
 from verdict import judge
 from watching import Watcher
 
@@ -44,7 +45,7 @@ class Trial:
         finally:
             self.cluster.heal()
             hands.finish()
-        size = judge(self.cluster, self.answers, self.watcher, seed)
+        size = judge(self.cluster, self.answers, self.watcher, seed, story.leaves)
         taken = "".join(f", {role} taken over in {took:.1f} s" for role, took in story.taken_over.items())
         return (
             f"{name}: {time.monotonic() - begun:.0f} s{taken}; {len(self.answers.answered) - before} records more,"

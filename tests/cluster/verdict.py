@@ -18,16 +18,21 @@ from ledger.core.merkle import leaf_hash
 from ledger.core.promise import parse_promise, verdict
 from ledger.core.receipt import check_receipt, parse_receipt
 from ledger.core.replay import Replay, bad_signatures
+from ledger.core.tiles import FULL_WIDTH
 from ledger.store import StoreBusy, inbox, log
 from ledger.store.engine import run
 from ledger.store.publication import read_publication
+from ledger.store.retention import first_leaf_held
 
 SETTLED_S = 120.0
 SAMPLE = 6
 
 
-def judge(cluster: Cluster, answers: Answers, watcher: Watcher, seed: int) -> int:
-    """Hold the whole log against every answer that was ever given; its size.  AssertionError."""
+def judge(cluster: Cluster, answers: Answers, watcher: Watcher, seed: int, leaves: bool = False) -> int:
+    """Hold the whole log against every answer that was ever given; its size.  AssertionError.
+
+    `leaves`: entries have left the database since it was last judged; otherwise none may have.
+    """
     wait_for("all that was accepted is published", lambda: _settled(cluster), SETTLED_S)
     assert answers.faults == []
     entries = read_all(cluster)
@@ -37,7 +42,7 @@ def judge(cluster: Cluster, answers: Answers, watcher: Watcher, seed: int) -> in
     replay.finish()
     assert list(replay.violations) == []
     each_once(answers, entries)
-    _no_gap(cluster, len(entries))
+    no_gap(cluster, len(entries), leaves)
     watcher.judge()
     assert watcher.faults == []
     _promises(cluster, answers, watcher, entries)
@@ -93,12 +98,26 @@ def each_once(answers: Answers, entries: list[bytes]) -> None:
     assert strangers == 0, f"{strangers} records are in the log that nobody was told of"
 
 
-def _no_gap(cluster: Cluster, size: int) -> None:
+def no_gap(cluster: Cluster, size: int, leaves: bool) -> None:
+    """All entries are in the database from the first one on that is; before it only what may have left."""
     with cluster.store.read() as db:
+        held, published = first_leaf_held(db), read_publication(db).published_size
         numbers = run(db, "SELECT number FROM entries ORDER BY number").scalars().all()
         batches = run(db, "SELECT start, width FROM batches ORDER BY start").all()
         assert log.read_size(db) == size
-    assert numbers == [*range(1, len(numbers) + 1)]
+
+    def before(leaf: int) -> int:
+        """How many of the leaves before this one are entries with a number."""
+        return sum(min(width, max(0, leaf - start)) for start, width in batches)
+
+    left = before(held)
+    assert numbers == [*range(left + 1, before(size) + 1)], "entries are missing in the database"
+    assert left <= before(published // FULL_WIDTH * FULL_WIDTH), "entries left that no full bundle has"
+    if leaves:
+        assert held > cluster.held, "no entry has left the database"
+    else:
+        assert held == cluster.held, "entries have left a database that keeps them"
+    cluster.held = held
     at = 0
     for start, width in batches:
         assert start == at, f"batches leave a gap at leaf {at}"
