@@ -115,11 +115,16 @@ def _costs(report: Report, folder: Path, big: Operator, large: int) -> None:
     for number in range(SLICES):  # in turn, as a machine that is shared is not always equally fast
         with _small(folder / f"small-{number}") as small:
             costs.append((_cost(small), _cost(big)))
+            if number == SLICES - 1:
+                on = [costs[-1][0].all, *(_cost(small).all for _ in range(SLICES - 1))]
     little, much = (Cost(*map(mean, zip(*found, strict=True))) for found in zip(*costs, strict=True))
     name = f"growth: CPU per record at {large:,} entries, against {little.all:.1f} µs at {SMALL:,}"
     report.add(Figure(name, much.all, "µs", much.all / little.all, 1.3, False, of="the small log's"))
     name = f"growth: the same without signatures, against {little.others:.1f} µs"
     report.add(Figure(name, much.others, "µs", much.others / little.others, of="the small log's"))
+    # The first labels of a log wait: what it costs to settle them comes later, when others are handed in.
+    name = f"growth: the same, against {mean(on):.1f} µs from {SMALL:,} to {SMALL + SLICES * SLICE:,}, as labels settle"
+    report.add(Figure(name, much.all, "µs", much.all / mean(on), of="the small log's"))
 
 
 def _cost(operator: Operator) -> Cost:

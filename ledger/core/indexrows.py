@@ -139,10 +139,10 @@ def hash_range(keys: list[int], leaves: list[bytes], low: int, high: int, depth:
         digest = sha256(b"\x03" + leaves[low] + leaves[low + 1]).digest()
     else:
         middle = bisect_left(keys, keys[high - 1] >> (255 - parting) << (255 - parting), low, high)
-        digest = node_hash(
-            hash_range(keys, leaves, low, middle, parting + 1),
-            hash_range(keys, leaves, middle, high, parting + 1),
-        )
+        # A call for a single leaf would cost as much as a hash.
+        left = leaves[low] if middle - low == 1 else hash_range(keys, leaves, low, middle, parting + 1)
+        right = leaves[middle] if high - middle == 1 else hash_range(keys, leaves, middle, high, parting + 1)
+        digest = sha256(b"\x03" + left + right).digest()
     key = keys[low]
     for level in range(parting - 1, depth - 1, -1):
         digest = node_hash(EMPTY, digest) if key >> (255 - level) & 1 else node_hash(digest, EMPTY)
