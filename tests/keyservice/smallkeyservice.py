@@ -30,6 +30,7 @@ from ledger.files import write_atomic
 AUDIENCE = "https://keys.health.example/"
 RELEASE = 9
 THIS_YEAR = datetime.now(UTC).year
+AHEAD_S = 32 * 86_400
 
 PEOPLE: dict[str, dict[str, Any]] = {
     "anna": {"dept_id": "anna-1"},
@@ -59,16 +60,19 @@ class SmallKeyService(SmallDepartment):
         self.said: list[str] = []
         self.clock_ahead = 0.0
         self.ledger.now = self.now = int(time.time())
-        self.source.vrf_seeds[THIS_YEAR] = seed(f"vrf 1 {THIS_YEAR}")
+        # Tests look a month ahead: towards a year's end that is the next one's first.
+        years = {THIS_YEAR, datetime.fromtimestamp(self.now + AHEAD_S, UTC).year}
+        self.source.vrf_seeds |= {year: seed(f"vrf 1 {year}") for year in years}
         public = {str(epoch): b64url_encode(vrf.public_key(s)) for epoch, s in self.source.vrf_seeds.items()}
         activities = {**ACTIVITIES, str(RELEASE): ACTIVITY}
         self.log.change_source(
             self.source, schemes=["id", "nhs"], seal_months=12, activities=activities, vrf=public
         )
         self.ledger.publish()
-        key = Ed25519PrivateKey.from_seed(self.source.vrf_seeds[THIS_YEAR])
-        path = self.home_folder / "keys" / f"vrf-{THIS_YEAR}.key"
-        write_atomic(path, format_private_key(key, None), 0o600)
+        for year in years:
+            key = Ed25519PrivateKey.from_seed(self.source.vrf_seeds[year])
+            path = self.home_folder / "keys" / f"vrf-{year}.key"
+            write_atomic(path, format_private_key(key, None), 0o600)
         self.write_settings(**settings)
         self._stack = ExitStack()
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from logfactory import seed
 from openidprovider import OpenIdProvider
-from smallkeyservice import AUDIENCE, THIS_YEAR, SmallKeyService, code
+from smallkeyservice import AHEAD_S, AUDIENCE, THIS_YEAR, SmallKeyService, code
 
 from ledger.core import vrf
 from ledger.core.completeness import seals_to_ask_for
@@ -63,7 +63,7 @@ def test_keys_of_a_sealed_stream_are_given_before_its_month(service: SmallKeySer
     month = month_of(day_of(int(service.clock())))
     given = streams(service.ask(service.token(), f"?epoch={THIS_YEAR}"))
     assert (THIS_YEAR, month + 1, "id:anna-1") not in given
-    service.clock_ahead = 32 * 86_400
+    service.clock_ahead = AHEAD_S
     try:
         now = int(service.clock())
         later = streams(service.ask(service.token(exp=now + 300), f"?epoch={THIS_YEAR}"))
@@ -111,7 +111,7 @@ def test_a_sealed_record_that_was_erased_is_told_before_its_month(
         watched, other = (small.ask(small.token(dept_id=name)) for name in ("watched-1", "nobody-1"))
         assert watched.json().keys() == other.json().keys() == {"origin", "keys"}
         assert len(watched.content) - len(other.content) == len(streams(watched))
-        small.clock_ahead = 32 * 86_400
+        small.clock_ahead = AHEAD_S
         later = small.ask(small.token(dept_id="watched-1", exp=int(small.clock()) + 300))
         assert [one["seal"] for one in later.json()["notices"]["erased"]] == [shut]
 
