@@ -26,8 +26,8 @@ def settle_memory() -> None:
 
 
 def _give_back() -> None:
-    """Have the C library give back what is free, now and then: requests of megabytes leave half of a ledger's memory
-    behind, in pieces between others that are still used. Glibc does so only when it is asked; others need no asking."""
+    """Have glibc give back what is free, now and then: requests of megabytes leave a third of a ledger's memory behind,
+    in pieces between others that are still used. Other C libraries have no such call, and nothing happens there."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:
         return

@@ -205,9 +205,9 @@ def _prove(published: Published, labels: list[bytes]) -> bytes:
         "index_root": {"entry": b64encode(view.entry), "proof": [b64encode(step) for step in view.path]},
     }
     # Base64 stands in JSON as it is, so that megabytes of it need not be looked through.
-    texts = '","'.join(map(b64encode, proofs))
+    texts = ",".join([f'"{b64encode(proof)}"' for proof in proofs])
     start = json.dumps(head, ensure_ascii=False, separators=(",", ":")).removesuffix("}")
-    return f'{start},"proofs":["{texts}"]}}'.encode() if proofs else f'{start},"proofs":[]}}'.encode()
+    return f'{start},"proofs":[{texts}]}}'.encode()
 
 
 def _find(store: Store, fetches: list[bytes]) -> str:

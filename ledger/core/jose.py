@@ -92,14 +92,15 @@ def parse_json(data: bytes | str, where: str) -> Any:
         raise Malformed(where, f"nested more than {MAX_DEPTH} deep") from None
     # Both checks walk the value, so they run only when the text could need them. One character is looked for many times
     # faster than it is counted, or than two are looked for.
-    if _stands_oftener(text, "[", MAX_DEPTH // 2) or _stands_oftener(text, "{", MAX_DEPTH // 2):
+    if _has_more(text, "[", MAX_DEPTH // 2) or _has_more(text, "{", MAX_DEPTH // 2):
         _check_depth(value, where)
     if "\\" in text and "\\u" in text:
         _check_surrogates(value, where)
     return value
 
 
-def _stands_oftener(text: str, character: str, times: int) -> bool:
+def _has_more(text: str, character: str, times: int) -> bool:
+    """Whether the character stands in the text more often than so many times."""
     at = -1
     for _ in range(times + 1):
         at = text.find(character, at + 1)

@@ -1,4 +1,4 @@
-"""`glassbook bench` measures: small loads, figures that cannot be, and nothing of how fast this machine is."""
+"""Parts of `glassbook bench` run and measure something, under small loads; how fast this machine is does not matter."""
 
 from __future__ import annotations
 

@@ -34,4 +34,4 @@ def test_memory_between_what_is_still_used_is_kept(how: str, gives_back: bool) -
     said = subprocess.run(
         [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True
     ).stdout
-    assert (int(said) >= 80) is gives_back, f"{said.strip()} MiB of 117 were given back"
+    assert (int(said) >= 80) is gives_back, f"{said.strip()} MiB of 113 were given back"
