@@ -34,7 +34,7 @@ def stored(operator: Operator) -> Stored:
             free += page * db.execute("PRAGMA freelist_count").fetchone()[0]
             (found,) = db.execute(
                 "SELECT COALESCE(SUM(pgsize), 0) FROM dbstat JOIN sqlite_schema USING (name)"
-                " WHERE tbl_name IN ('envelopes', 'fetch_keys')"
+                " WHERE tbl_name IN ('envelopes', 'fetch_chunks')"
             ).fetchone()
             envelopes += found
     public = sum(file.stat().st_size for file in (operator.home / "public").rglob("*") if file.is_file())

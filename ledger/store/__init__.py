@@ -15,6 +15,7 @@
     knownlabels.py   which labels are taken, for whoever accepts
     buckets.py       the index over these, as of any size
     keys.py          entries by leaf hash and by hash of fetch token
+    keyruns.py       how keys settle
     settling.py      labels and keys on their way from recents.py to where the rest lies
     publication.py   what was signed and what is published, under compare-and-swap
     retention.py     which entries may leave, once the public files have them

@@ -6,21 +6,22 @@ leaves, and the index root that closes them.
 
 What is looked up by a hash (a label, a leaf, a fetch token) would land on another page of a large table for each
 entry, and each page is written whole.  So it is packed into one row of `recents` for all that are accepted together,
-and moves on a range at a time, sorted, to `label_buckets`, `leaf_keys` or `fetch_keys`, where then many fall on one
-page (settling.py).
+and moves on a range at a time, sorted: labels to `label_buckets`, where then many fall on one page, keys to
+`leaf_chunks` and `fetch_chunks`, a row for many of them (settling.py).
 
 Only `state`, `publication`, `witnesses`, `leases`, `deposits`, `day_counts`, `index_pages`, `label_buckets`, `settled`
-and the rightmost `tree_tiles` are ever rewritten, and small rows of `recents` joined; `recents` leave when they have
-settled, `acceptances` when what they date is published, `index_changes` when they are old, `entries` when the public
-files have them and they are older than the operator keeps them (retention.py).  Of `tree_tiles` those of leaf hashes
-leave behind the log's end, and come back when the entries leave (treetiles.py).
+and the rightmost `tree_tiles` are ever rewritten, small rows of `recents` joined, and many of `leaf_chunks` and
+`fetch_chunks` merged (keyruns.py); `recents` leave when they have settled, `acceptances` when what they date is
+published, `index_changes` when they are old, `entries` when the public files have them and they are older than the
+operator keeps them (retention.py).  Of `tree_tiles` those of leaf hashes leave behind the log's end, and come back when
+the entries leave (treetiles.py).
 """
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text
 
-SCHEMA_VERSION = 5  # the newest of migrations/versions
+SCHEMA_VERSION = 6  # the newest of migrations/versions
 
 metadata = MetaData()
 
@@ -90,18 +91,23 @@ label_buckets = Table(
 )
 
 
-def _keys(name: str) -> Table:
-    """Numbers of entries by the first six bytes of a hash: keys.py."""
+def _chunks(name: str) -> Table:
+    """Numbers of entries by the first six bytes of a hash, those that have settled: keys.py.
+
+    Rows lie in the order in which they are written (on SQLite by their rowid), so that new ones touch few pages.
+    """
     return Table(
         name,
         metadata,
-        Column("key", BigInteger, primary_key=True, autoincrement=False),
-        Column("number", BigInteger, primary_key=True, autoincrement=False),
-        sqlite_with_rowid=False,
+        # What all keys in it begin with: keys.chunk_of
+        Column("chunk", BigInteger, primary_key=True, autoincrement=False),
+        # Tells rows of a chunk apart: the log's highest number when the newest of these keys settled
+        Column("last", BigInteger, primary_key=True, autoincrement=False),
+        Column("data", LargeBinary, nullable=False),  # in order, each key[6] ‖ u48 number
     )
 
 
-leaf_keys, fetch_keys = _keys("leaf_keys"), _keys("fetch_keys")
+leaf_chunks, fetch_chunks = _chunks("leaf_chunks"), _chunks("fetch_chunks")
 
 # The hashes at depth TOP_BITS of the index, 1,024 a page, each 32 bytes of hash and u32 labels.
 index_pages = Table(

@@ -2,8 +2,8 @@
 
 A batch of 10,000 labels lands on as many pages of a table of millions, and every page it touches is written whole, to
 the write-ahead log and to the file.  So labels and keys wait in `recents`, until RECENT labels are there; then one of
-SLICES ranges of them moves on, sorted, and with it two of the keys: some ten fall on each page.  Whoever looks finds
-them in the one or the other, or in both.
+SLICES ranges of them moves on, sorted: some ten fall on each page.  With it two ranges of the keys move on, which are
+written beside those that are there (keyruns.py).  Whoever looks finds them in the one or the other, or in both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ledger.store import recents
 from ledger.store.buckets import packed_buckets
 from ledger.store.engine import Connection
 from ledger.store.inbox import last_sequenced
-from ledger.store.keys import KeyRun
+from ledger.store.keyruns import KeyRun
 from ledger.store.labels import bucket_of, read_bucket_range, read_buckets, write_buckets
 from ledger.store.recents import SLICE_BITS, SLICES
 

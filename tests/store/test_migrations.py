@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import random
 import threading
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 import pytest
@@ -13,15 +16,18 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from engines import ENGINES, new_url
 from smallledger import DAY, SmallLedger, coverage, record
+from sqlalchemy import BigInteger, Column, MetaData, Table
 
 import ledger.store.migrations
-from ledger.core.merkle import leaf_hash
+from ledger.core.index import EMPTY
+from ledger.core.merkle import EMPTY_ROOT, leaf_hash
 from ledger.service.placing import Accepted, Duplicate
 from ledger.store import (
     Store,
     StoreUnusable,
     acceptances,
     envelopes,
+    keyruns,
     keys,
     log,
     postgres,
@@ -30,7 +36,9 @@ from ledger.store import (
     settling,
     sqlite,
 )
-from ledger.store.engine import parse_url, run
+from ledger.store.engine import parse_url, run, run_many
+from ledger.store.keyruns import KeyRun
+from ledger.store.statements import insert_rows
 
 HERE = Path(__file__).parent
 FIRST = (
@@ -117,8 +125,28 @@ def test_what_an_older_database_held_is_lost(engine: str, version: int, tmp_path
         store.close()
 
 
+def pairs(data: bytes) -> list[tuple[int, int]]:
+    """Keys and numbers out of rows of a chunk."""
+    return [(a << 32 | b, c << 32 | d) for a, b, c, d in Struct(">HIHI").iter_unpack(data)]
+
+
+def as_schema_5(store: Store) -> None:
+    """A log's database as the fifth schema has it, with what keys have settled."""
+    with store.write() as db:
+        for kind in ("leaf", "fetch"):
+            rowless = " WITHOUT ROWID" if store.engine.dialect.name == "sqlite" else ""
+            columns = "key BIGINT NOT NULL, number BIGINT NOT NULL, PRIMARY KEY (key, number)"
+            run(db, f"CREATE TABLE {kind}_keys ({columns}){rowless}")
+            data = b"".join(map(bytes, run(db, f"SELECT data FROM {kind}_chunks").scalars()))
+            run_many(db, f"INSERT INTO {kind}_keys VALUES (?, ?)", pairs(data))
+            run(db, f"DROP TABLE {kind}_chunks")
+        for change in ("state SET schema_version = 5", "alembic_version SET version_num = '5'"):
+            run(db, f"UPDATE {change}")
+
+
 def as_schema_4(store: Store) -> None:
     """A log's database as the fourth schema has it, with some labels that have settled and some that have not."""
+    as_schema_5(store)
     recent = ["recent_leaf_keys", "recent_fetch_keys"]
     label = "BLOB" if store.engine.dialect.name == "sqlite" else "BYTEA"
     with store.write() as db:
@@ -174,6 +202,49 @@ def test_what_had_not_settled_is_lost_when_it_is_packed(
     assert ledger.violations() == []
     assert isinstance(ledger.accept(later + raws[:1])[-1], Duplicate)
     ledger.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 263_000])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_key_is_lost_when_they_are_put_into_chunks(engine: str, count: int, tmp_path: Path) -> None:
+    """Among many, more of them alike than are moved at a time; and they go on settling."""
+    url = new_url(engine, tmp_path)
+    store = Store.open(url, create=True)
+    known = [b"\x77" * 32] * min(count, 25_000) + [os.urandom(32) for _ in range(count - 25_000)]
+    with store.write() as db:
+        log.begin_log(db, log.State(0, EMPTY_ROOT, 0, EMPTY, 0, 0, 0))
+        run(db, "UPDATE settled SET last = ?", (count,))
+    as_schema_5(store)
+    numbers = [(keys.short_key(digest), number) for number, digest in enumerate(known, 1)]
+    with store.write() as db:
+        for name in ("leaf_keys", "fetch_keys"):
+            columns = Column("key", BigInteger), Column("number", BigInteger)
+            insert_rows(db, Table(name, MetaData(), *columns), numbers)
+    store.close()
+    store = Store.open(url)
+    later = [os.urandom(32) for _ in range(50)]
+    for first in range(count + 1, count + 1 + 30 * 50, 50):
+        with store.write() as db:
+            recents.add(db, first, later, later, list(later))
+            run_of_keys = KeyRun(db, first + 49)
+            run_of_keys.write(db)
+            while not run_of_keys.written():
+                run_of_keys.write(db)
+    with store.read() as db:
+        for kind in (keys.LEAF, keys.FETCH):
+            asked = random.sample(known, min(count, 2000)) + [b"\x77" * 32, later[7]]
+            found = keys.find_numbers(db, kind, asked)
+            assert found.pop(keys.short_key(later[7])) == [*range(count + 8, count + 1 + 30 * 50, 50)]
+            alike = found.pop(keys.short_key(b"\x77" * 32), [])
+            assert alike == [*range(1, 1 + min(count, 25_000))]
+            wanted = {keys.short_key(digest) for digest in asked[:-2] if digest != b"\x77" * 32}
+            assert {(key, number) for key in found for number in found[key]} == {
+                (key, number) for key, number in numbers if key in wanted
+            }
+            held = run(db, f"SELECT chunk, LENGTH(data) FROM {kind.settled.name}").all()
+            assert sum(size for _, size in held) == 12 * (count + 30 * 50)
+            assert all(size <= 12 * keyruns.MOST for chunk, size in held if keys.level_of(chunk) < 10)
+    store.close()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -27,7 +27,7 @@ down_revision = "3"
 
 STEP = 10_000
 
-# Tables that schema 5 has no more.
+# Tables that schema 5 has no more, and below two that schema 6 has no more.
 metadata = sa.MetaData()
 recent_labels = sa.Table(
     "recent_labels",
@@ -49,14 +49,14 @@ def _keys(name: str) -> sa.Table:
 
 
 recent_leaf_keys, recent_fetch_keys = _keys("recent_leaf_keys"), _keys("recent_fetch_keys")
+leaf_keys, fetch_keys = _keys("leaf_keys"), _keys("fetch_keys")
 
 
 def upgrade() -> None:
     db = op.get_bind()
     op.drop_index("ix_entries_leaf_key", "entries")
     op.rename_table("entries", "entries_3")
-    made = [schema.entries, schema.batches, schema.label_buckets, schema.leaf_keys, schema.fetch_keys]
-    schema.metadata.create_all(db, made)
+    schema.metadata.create_all(db, [schema.entries, schema.batches, schema.label_buckets])
     metadata.create_all(db)
     op.add_column("state", sa.Column("last", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column(
@@ -110,11 +110,11 @@ def _move_log(db: sa.Connection) -> None:
         keys.append((short_key(leaf_hash(bytes(entry))), number))
         if len(entries) >= STEP:
             insert_rows(db, schema.entries, entries)
-            insert_rows(db, schema.leaf_keys, sorted(keys))
+            insert_rows(db, leaf_keys, sorted(keys))
             entries, keys = [], []
     close(None)
     insert_rows(db, schema.entries, entries)
-    insert_rows(db, schema.leaf_keys, sorted(keys))
+    insert_rows(db, leaf_keys, sorted(keys))
     insert_rows(db, schema.batches, batches)
 
 
@@ -162,5 +162,5 @@ def _note_fetches(db: sa.Connection, last: int) -> None:
     recent: list[tuple[int, int]] = []
     for number, fetch in _rows(db, sql, 0):
         (settled if number <= last else recent).append((short_key(bytes(fetch)), number))
-    insert_rows(db, schema.fetch_keys, sorted(settled))
+    insert_rows(db, fetch_keys, sorted(settled))
     insert_rows(db, recent_fetch_keys, sorted(recent))
