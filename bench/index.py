@@ -19,7 +19,7 @@ from bench.figures import Figure, Report
 from bench.logs import ORIGIN, charter_entry
 from ledger.core.entries import Record
 from ledger.core.index import MemoryRows, PrefixTree
-from ledger.core.indexparts import PartHashes
+from ledger.core.indexparts import SPLIT_BITS, PartedTree
 from ledger.core.indexproof import ROW
 from ledger.core.merkle import leaf_hash
 from ledger.sequencer.run import Sequencer, begin_log
@@ -62,14 +62,13 @@ def measure(report: Report, scale: float) -> None:
 def _full_buckets() -> tuple[float, float]:
     """Milliseconds to put one label in and to prove one, where buckets are as full as in a log hundreds of times as
     large: few buckets stand for many, as what is done in one does not depend on how many there are."""
-    rows = MemoryRows(FULL_BITS)
-    tree = PrefixTree(rows, FULL_BITS)
+    rows = MemoryRows(FULL_BITS + SPLIT_BITS)
+    tree = PartedTree(rows, FULL_BITS)
     count = FULL << FULL_BITS
-    parts = PartHashes(FULL_BITS)
-    tree.insert_packed(rows, [ROW.pack(os.urandom(32), index) for index in range(count)], parts)
+    tree.insert_packed(rows, [ROW.pack(os.urandom(32), index) for index in range(count)])
     begun = time.process_time()
     for index in range(TRIED):
-        tree.insert_packed(rows, [ROW.pack(os.urandom(32), count + index)], parts)
+        tree.insert_packed(rows, [ROW.pack(os.urandom(32), count + index)])
     inserted = time.process_time()
     for _ in range(TRIED):
         tree.prove(os.urandom(32))
@@ -115,7 +114,8 @@ def _open(url: str) -> dict[str, float]:
         state = log.read_state(db)
         rows = StoredRows(state.size)
         rows.db = db
-        tree, _ = load_tree(db, rows, state.size)
+        tree = PrefixTree(rows)
+        load_tree(db, tree, state.size)
         if tree.root != state.index_root:
             raise SystemExit("the index that was loaded has another root than the one that was written")
         rows.catch_up()  # as the publisher does before anybody asks

@@ -140,7 +140,8 @@ class Published:
         if tree is None:
             rows = self._rows = StoredRows(covers)  # with nothing in memory either
             rows.db = db
-            tree, _ = load_tree(db, rows, covers + 1)
+            tree = PrefixTree(rows)
+            load_tree(db, tree, covers + 1)
         elif rows.covers != covers:
             start, rows.covers = rows.covers + 1, covers
             follow_tree(db, tree, start, covers + 1)

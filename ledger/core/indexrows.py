@@ -5,14 +5,33 @@ they stand, so that most of the time nothing has to be unpacked.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
+from struct import Struct
 from typing import Protocol
 
 from ledger.core.errors import RuleBroken
 from ledger.core.indexproof import EMPTY, MAX_DEPTH, ROW, Row, node_hash
 
 ROW_BYTES = ROW.size
+
+KEY_BYTES = 8
+"""So many bytes of a label as a number take less time than all of it, and seldom have two labels as much in common."""
+
+_ROWS = Struct(f"{ROW_BYTES}s").iter_unpack
+
+
+def _keys_from(at: int) -> Callable[[bytes], Iterator[tuple[int]]]:
+    return Struct(f">{at}xQ{ROW_BYTES - KEY_BYTES - at}x").iter_unpack
+
+
+_KEYS = [
+    (at, _keys_from(at), 8 * (at + KEY_BYTES) - depth)
+    for depth in range(257)
+    for at in [min(depth // 8, 32 - KEY_BYTES)]
+]
+"""By depth of a subtree: the byte of a label where a key begins, what reads the keys of packed rows, and how many of
+their bits lie below."""
 
 
 class IndexRows(Protocol):
@@ -51,16 +70,22 @@ class MemoryRows:
         self._packed: dict[int, bytes] = {}
 
     def buckets(self, prefixes: Sequence[int], bits: int) -> Iterator[Sequence[Row]]:
-        """See `IndexRows`; `bits` is the number the rows were packed under."""
+        """See `IndexRows`; `bits` is at most the number the rows were packed under."""
         unpack = ROW.iter_unpack
         for data in self.packed(prefixes, bits):
             yield list(unpack(data)) if data else ()
 
     def packed(self, prefixes: Sequence[int], bits: int) -> Iterator[bytes | None]:
         """See `PackedRows`."""
-        if bits != self.bits:
+        if bits == self.bits:
+            return map(self._packed.get, prefixes)
+        if bits > self.bits:
             raise ValueError(f"rows are packed under {self.bits} bits, not {bits}")
-        return map(self._packed.get, prefixes)
+        return (self._join(prefix, self.bits - bits) for prefix in prefixes)
+
+    def _join(self, prefix: int, split: int) -> bytes:
+        parts = map(self._packed.get, range(prefix << split, prefix + 1 << split))
+        return b"".join([part for part in parts if part])
 
     def add(self, rows: Sequence[Row]) -> None:
         """See `IndexRows`."""
@@ -99,18 +124,34 @@ def merged(bucket: bytes | None, row: bytes) -> bytes:
 
 def bucket_hash(bucket: bytes, depth: int) -> bytes:
     """Hash of the subtree at `depth` that holds these packed rows, sorted by label."""
-    count = len(bucket) // ROW_BYTES
-    if count == 0:
-        return EMPTY
-    if count == 1:
-        return sha256(b"\x02" + bucket).digest()
-    if count == 2:
-        first = bucket[:ROW_BYTES]
-        return pair_hash(first, sha256(b"\x02" + first).digest(), bucket[ROW_BYTES:], depth)
-    starts = range(0, len(bucket), ROW_BYTES)
-    keys = [int.from_bytes(bucket[at : at + 32], "big") for at in starts]
-    leaves = [sha256(b"\x02" + bucket[at : at + ROW_BYTES]).digest() for at in starts]
-    return hash_range(keys, leaves, 0, count, depth)
+    if len(bucket) <= ROW_BYTES:
+        return sha256(b"\x02" + bucket).digest() if bucket else EMPTY
+    leaves = [sha256(b"\x02" + row).digest() for (row,) in _ROWS(bucket)]
+    _, keys_of, below = _KEYS[depth]
+    try:
+        keys = [key for (key,) in keys_of(bucket)]
+        return hash_range(keys, leaves, 0, len(keys), below)
+    except RuleBroken:  # so many bits were too few
+        keys = [int.from_bytes(row[:32], "big") for (row,) in _ROWS(bucket)]
+        return hash_range(keys, leaves, 0, len(keys), 256 - depth)
+
+
+def grow_bucket(bucket: bytes, row: bytes, depth: int) -> tuple[bytes, bytes]:
+    """A packed bucket at `depth` with one more packed row in its place, and its hash; the bucket itself, and no hash,
+    when the label is taken in it."""
+    at, keys_of, below = _KEYS[depth]
+    key = int.from_bytes(row[at : at + KEY_BYTES], "big")
+    keys = [key for (key,) in keys_of(bucket)]
+    place = bisect_left(keys, key)
+    cut = ROW_BYTES * place
+    grown = bucket[:cut] + row + bucket[cut:]
+    keys.insert(place, key)
+    leaves = [sha256(b"\x02" + row).digest() for (row,) in _ROWS(grown)]
+    try:
+        return grown, hash_range(keys, leaves, 0, len(keys), below)
+    except RuleBroken:  # so many bits were too few, or the label is taken
+        grown = merged(bucket, row)
+        return (bucket, b"") if grown is bucket else (grown, bucket_hash(grown, depth))
 
 
 def pair_hash(known: bytes, known_leaf: bytes, row: bytes, depth: int) -> bytes:
@@ -127,23 +168,28 @@ def pair_hash(known: bytes, known_leaf: bytes, row: bytes, depth: int) -> bytes:
     return digest
 
 
-def hash_range(keys: list[int], leaves: list[bytes], low: int, high: int, depth: int) -> bytes:
-    """Hash of the subtree at `depth` over leaves low … high − 1; `keys` are their labels as numbers, sorted."""
-    if high - low == 1:
+def hash_range(keys: list[int], leaves: list[bytes], low: int, high: int, below: int) -> bytes:
+    """Hash of the subtree over leaves low … high − 1, in whose labels `below` bits, of 256, are not the subtree's own.
+
+    `keys` are the labels as numbers, sorted; or of each label as many of the bits that follow the first 256 − `below`
+    or fewer, and `below` is the less by what they lack at their end. RuleBroken when two differ in none but the last.
+    """
+    count = high - low
+    if count == 1:
         return leaves[low]
     # Sorted keys part where the first and the last do; every node from there up has one empty child.
-    parting = 256 - (keys[low] ^ keys[high - 1]).bit_length()
-    if parting >= MAX_DEPTH:
+    key = keys[low]
+    parting = (key ^ keys[high - 1]).bit_length() - 1  # bits that follow it
+    if parting < 1:
         raise RuleBroken("index", "two labels have their first 255 bits in common")
-    if high - low == 2:
+    if count == 2:
         digest = sha256(b"\x03" + leaves[low] + leaves[low + 1]).digest()
     else:
-        middle = bisect_left(keys, keys[high - 1] >> (255 - parting) << (255 - parting), low, high)
+        middle = bisect_left(keys, keys[high - 1] >> parting << parting, low, high)
         # A call for a single leaf would cost as much as a hash.
-        left = leaves[low] if middle - low == 1 else hash_range(keys, leaves, low, middle, parting + 1)
-        right = leaves[middle] if high - middle == 1 else hash_range(keys, leaves, middle, high, parting + 1)
+        left = leaves[low] if middle - low == 1 else hash_range(keys, leaves, low, middle, parting)
+        right = leaves[middle] if high - middle == 1 else hash_range(keys, leaves, middle, high, parting)
         digest = sha256(b"\x03" + left + right).digest()
-    key = keys[low]
-    for level in range(parting - 1, depth - 1, -1):
-        digest = node_hash(EMPTY, digest) if key >> (255 - level) & 1 else node_hash(digest, EMPTY)
+    for bit in range(parting + 1, below):
+        digest = sha256(b"\x03" + EMPTY + digest if key >> bit & 1 else b"\x03" + digest + EMPTY).digest()
     return digest

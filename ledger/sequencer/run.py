@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import structlog
 
 from ledger.core.entries import REGISTRY, decode_entry
 from ledger.core.errors import Malformed
-from ledger.core.index import EMPTY, PrefixTree
+from ledger.core.index import EMPTY
+from ledger.core.indexparts import PartedTree
 from ledger.core.merkle import EMPTY_ROOT, leaf_hash
 from ledger.core.registry import Register
 from ledger.sequencer.leaving import Leaving
@@ -57,7 +58,7 @@ class _Tip:
     edge: dict[int, bytes]
     register: Register
     rows: GrowingRows
-    tree: PrefixTree
+    tree: PartedTree
     pages: set[int]  # of bucket hashes, changed since they were written
 
 
@@ -130,7 +131,8 @@ class Sequencer:
             rows = GrowingRows()
             rows.load(db)
             rows.db = db
-            tree, pages = load_tree(db, rows, state.size)
+            tree = PartedTree(rows)
+            pages = load_tree(db, tree, state.size)
             held = labels.count_labels(db, state.last)
             if held != state.labels:
                 raise StoreUnusable(f"{held} index labels are stored, not {state.labels}: restore a backup")
@@ -194,16 +196,25 @@ class Sequencer:
         )
 
     def _extend_index(self, db: Connection, tip: _Tip, batch: Batch) -> bytes:
-        tip.rows.db = db
-        try:
-            taken = tip.tree.insert_packed(tip.rows, batch.labels, tip.rows.parts)
-        except Malformed as error:
-            raise StoreUnusable(f"{error}: restore a backup") from None
-        finally:
-            tip.rows.db = None
+        with self._reading(db, tip):
+            taken = tip.tree.insert_packed(tip.rows, batch.labels)
         if taken:
             raise StoreUnusable(f"{len(taken)} index labels in the inbox are in the log already")
         return tip.tree.root
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _reading(db: Connection, tip: _Tip) -> Iterator[None]:
+        """The index's rows are read in this transaction."""
+        tip.rows.db = db
+        try:
+            yield
+        except Malformed as error:
+            if log.read_state(db) != tip.state:
+                raise SequencerLost("the log has grown by another's hand") from None
+            raise StoreUnusable(f"{error}: restore a backup") from None
+        finally:
+            tip.rows.db = None
 
     def _swap(self, db: Connection, before: log.State, state: log.State) -> None:
         if not log.swap_state(db, before, state):
@@ -262,10 +273,12 @@ class Sequencer:
         return True
 
     def warm(self) -> None:
-        """Make ready, a little at a time, what later labels cost less by. Raises StoreBusy."""
-        if self._tip is not None and self._tip.rows.cold:
-            with self._store.read() as db:
-                self._tip.rows.warm(db)
+        """Make ready, a little at a time, what later labels cost less by. Raises StoreBusy, SequencerLost as
+        `step` does, and StoreUnusable when the labels do not hash to the index."""
+        tip = self._tip
+        if tip is not None and tip.tree.cold:
+            with self._store.read() as db, self._reading(db, tip):
+                tip.tree.warm()
 
     def _leave_out(self, db: Connection, batch: Batch) -> None:
         for refused in batch.refused:

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ledger.core.entries import decode_entry, index_label
-from ledger.core.index import BUCKET, BUCKET_STATE, TOP_BITS, Bucket, IndexRows, PrefixTree, Row
+from ledger.core.index import BUCKET, TOP_BITS, PrefixTree, Row
+from ledger.core.indexparts import PART_BITS
 from ledger.core.indexproof import ROW
 from ledger.core.indexrows import merged
 from ledger.store.engine import Connection
 from ledger.store.inbox import last_sequenced
 from ledger.store.labels import (
-    bucket_of,
     find_row,
-    read_bucket_range,
     read_buckets,
     read_changes,
     read_pages,
+    read_part_range,
     write_pages,
 )
 from ledger.store.log import index_of, read_entries, read_state
@@ -32,6 +32,7 @@ from ledger.store.retention import first_leaf_held
 PAGES_EVERY = 131_072
 """Leaves after which all changed pages are written anew; changes are kept for as many again."""
 PAGE = 1024  # buckets a page
+AT_A_TIME = 4096  # parts read at once
 STEP = 5_000  # entries read at once
 
 
@@ -58,8 +59,8 @@ class StoredRows:
         if bits != TOP_BITS:
             raise ValueError(f"labels are stored under {TOP_BITS} bits, not {bits}")
         db = self.catch_up()
-        wanted = set(prefixes)
-        found = packed_buckets(db, self._recent.within(wanted, TOP_BITS), wanted)
+        recent = self._recent.within(prefixes, TOP_BITS)
+        found = merge_recent(db, read_buckets(db, prefixes), recent, TOP_BITS)
         for prefix in prefixes:
             yield [row for row in ROW.iter_unpack(found.get(prefix, b"")) if row[1] < self.covers]
 
@@ -67,20 +68,19 @@ class StoredRows:
         raise RuntimeError("StoredRows are only read")
 
 
-def packed_buckets(
-    db: Connection, recent: Collection[tuple[bytes, int]], prefixes: Collection[int]
+def merge_recent(
+    db: Connection, settled: dict[int, bytes], recent: Collection[tuple[bytes, int]], bits: int
 ) -> dict[int, bytes]:
-    """The buckets under these prefixes that hold anything, packed: settled labels, and of the recent ones, label and
-    number, read before in this transaction, those that are in the log."""
+    """Packed rows, by so many first bits of their labels: those that have settled, which are changed, and of the recent
+    labels, with their entry's number, read before in this transaction, those that are in the log."""
     places = index_of(db, {number for _, number in recent})
-    buckets = read_buckets(db, sorted(prefixes))
     for label, number in recent:
         if number in places:
-            prefix = bucket_of(label)
-            data = buckets.get(prefix, b"")
+            prefix = int.from_bytes(label[:3], "big") >> 24 - bits
+            data = settled.get(prefix, b"")
             if find_row(data, label) < 0:  # else it has settled
-                buckets[prefix] = merged(data, ROW.pack(label, places[number]))
-    return buckets
+                settled[prefix] = merged(data, ROW.pack(label, places[number]))
+    return settled
 
 
 def write_tree(db: Connection, tree: PrefixTree, pages: Iterable[int]) -> None:
@@ -93,13 +93,6 @@ def pages_of(changes: bytes) -> set[int]:
     return {prefix // PAGE for prefix, _, _ in BUCKET.iter_unpack(changes)}
 
 
-def _stored_buckets(db: Connection) -> Iterator[Bucket]:
-    for page, data in read_pages(db).items():
-        for slot, (digest, labels) in enumerate(BUCKET_STATE.iter_unpack(data)):
-            if labels:
-                yield Bucket(page * PAGE + slot, digest, labels)
-
-
 def follow_tree(db: Connection, tree: PrefixTree, start: int, stop: int) -> set[int]:
     """Bring a tree over the log of `start` leaves to that of `stop`, both sizes after a batch.
 
@@ -110,11 +103,9 @@ def follow_tree(db: Connection, tree: PrefixTree, start: int, stop: int) -> set[
     if batches is None:
         tree.mark_dirty(labels_between(db, min(start, stop), max(start, stop)))
         return set()
-    newest: dict[int, tuple[int, bytes, int]] = {}
-    for data in batches:
-        newest.update((bucket[0], bucket) for bucket in BUCKET.iter_unpack(data))
-    tree.load(newest.values())
-    return {prefix // PAGE for prefix in newest}
+    changes = b"".join(batches)
+    tree.load(BUCKET.iter_unpack(changes))
+    return pages_of(changes)
 
 
 def labels_between(db: Connection, start: int, stop: int) -> Iterator[bytes]:
@@ -132,19 +123,19 @@ def labels_between(db: Connection, start: int, stop: int) -> Iterator[bytes]:
 def _stored_labels(db: Connection, start: int, stop: int) -> Iterator[bytes]:
     """The same of entries that have left: out of all label rows, some 0.3 s a million."""
     recent = unsettled(db, last_sequenced(db))
-    for low in range(0, 1 << TOP_BITS, PAGE):
-        for data in read_bucket_range(db, low, low + PAGE):
+    for low in range(0, 1 << PART_BITS, AT_A_TIME):
+        for data in read_part_range(db, low, low + AT_A_TIME):
             yield from (label for label, index in ROW.iter_unpack(data) if start <= index < stop)
     places = index_of(db, {number for _, number in recent})
     yield from (label for label, number in recent if start <= places[number] < stop)
 
 
-def load_tree(db: Connection, rows: IndexRows, size: int) -> tuple[PrefixTree, set[int]]:
-    """The index over the log when it was `size` leaves long after a batch; `rows` are those of that size.
+def load_tree(db: Connection, tree: PrefixTree, size: int) -> set[int]:
+    """Fill an empty tree with the index over the log when it was `size` leaves long after a batch; its rows are those
+    of that size.
 
-    Also the pages that differ from the stored ones. The caller compares `tree.root` with the index root it trusts for
+    Gives the pages that differ from the stored ones. The caller compares `tree.root` with the index root it trusts for
     that size.
     """
-    tree = PrefixTree(rows)
-    tree.load(_stored_buckets(db))
-    return tree, follow_tree(db, tree, read_state(db).pages_covers, size)
+    tree.load_packed((page * PAGE, data) for page, data in read_pages(db).items())
+    return follow_tree(db, tree, read_state(db).pages_covers, size)

@@ -13,7 +13,7 @@ from sqlalchemy import Table
 
 from ledger.store import schema
 from ledger.store.engine import Connection, run
-from ledger.store.recents import KEY_BYTES, read_keys
+from ledger.store.recents import KEY_BYTES, SLICES, read_keys, read_marks
 from ledger.store.statements import among
 
 ROW_BYTES = 2 * KEY_BYTES
@@ -78,7 +78,8 @@ def _find_recent(db: Connection, kind: Kind, wanted: Collection[bytes]) -> Itera
     if not wanted:
         return
     asked = frozenset(wanted)
-    for first, data in read_keys(db, kind.recent):
+    # Whatever settles behind this look is found where it has settled.
+    for first, data in read_keys(db, kind.recent, min(read_marks(db)[SLICES:])):
         if len(wanted) > FEW:
             places = range(0, len(data), KEY_BYTES)
             found = [(data[at : at + KEY_BYTES], at) for at in places if data[at : at + KEY_BYTES] in asked]

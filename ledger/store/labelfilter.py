@@ -1,6 +1,6 @@
 """Whether a label may have settled, out of memory: for nearly every new label the answer is no, and nothing is read.
 
-In a log of millions each label's bucket is on another page of the database.  This is a Bloom filter of 4 MiB with one
+In a log of millions each label's part is on another page of the database.  This is a Bloom filter of 4 MiB with one
 bit for each label, as it is memory that costs: of new labels it lets 9 in 100 be looked up at three million labels, and
 22 at MOST, where it is given up.
 """
@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from struct import Struct
 
-from ledger.core.index import TOP_BITS
+from ledger.core.indexparts import PART_BITS
 from ledger.core.indexrows import ROW_BYTES
 from ledger.store.engine import Connection
-from ledger.store.labels import read_some_buckets
+from ledger.store.labels import read_some_parts
 
 BITS = 25
 MOST = 1 << BITS - 2
 """Labels."""
 
-BUCKETS = 512
-"""Read at a time: ten milliseconds at MOST labels."""
+AT_A_TIME = 2048
+"""Parts that are read: ten milliseconds at MOST labels."""
 
 # A part of a label, which is a hash, behind the bits that it is sorted by.
 _LABEL = Struct(">8xI20x")
@@ -37,7 +37,7 @@ class LabelFilter:
     def forget(self) -> None:
         """Begin again: labels may have settled that were not `add`ed."""
         self._bits = bytearray(1 << BITS - 3)
-        self._filled = 0  # prefixes
+        self._filled = 0  # parts
         self._labels = 0
 
     @property
@@ -48,17 +48,17 @@ class LabelFilter:
     @property
     def full(self) -> bool:
         """Whether all that had settled before is in here."""
-        return self._filled == 1 << TOP_BITS
+        return self._filled == 1 << PART_BITS
 
     def fill(self, db: Connection) -> None:
         """Take in some of the labels that have settled.  What settles from now on is `add`ed, before or later."""
         if self.full or not self.useful:
             return
-        some = read_some_buckets(db, self._filled, BUCKETS)
+        some = read_some_parts(db, self._filled, AT_A_TIME)
         for _, data in some:
             self._labels += len(data) // ROW_BYTES
             self._set(_ROW.iter_unpack(data))
-        self._filled = some[-1][0] + 1 if len(some) == BUCKETS else 1 << TOP_BITS
+        self._filled = some[-1][0] + 1 if len(some) == AT_A_TIME else 1 << PART_BITS
 
     def add(self, labels: bytes) -> None:
         """Take in labels, of 32 bytes each, one after another."""

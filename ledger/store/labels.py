@@ -1,16 +1,17 @@
 """The index's labels, and the persisted hashes of its buckets.
 
-A label is recent at first, with its entry's number, and settles later into the bucket of its first 18 bits, with its
-leaf's index (settling.py).  Every row leads to an index, so the index as of any earlier size is the rows with an index
-below it.  All bucket hashes are written now and then, for `State.pages_covers` leaves; what each batch changed in them
-is written with the batch, so that a reader can follow from one size to the next without reading a label.
+A label is recent at first, with its entry's number, and settles later into the part of its first 20 bits, with its
+leaf's index (settling.py); four parts are a bucket (`ledger.core.indexparts`).  Every row leads to an index, so the
+index as of any earlier size is the rows with an index below it.  All bucket hashes are written now and then, for
+`State.pages_covers` leaves; what each batch changed in them is written with the batch, so that a reader can follow from
+one size to the next without reading a label.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ledger.core.index import TOP_BITS
+from ledger.core.indexparts import PART_BITS, parts_of
 from ledger.core.indexproof import ROW
 from ledger.store import schema
 from ledger.store.engine import Connection, run
@@ -21,19 +22,19 @@ CHUNK = 500
 ROW_BYTES = ROW.size
 
 
-def bucket_of(label: bytes) -> int:
-    """The first 18 bits of a label."""
-    return int.from_bytes(label[:3], "big") >> (24 - TOP_BITS)
+def part_of(label: bytes) -> int:
+    """The first 20 bits of a label."""
+    return int.from_bytes(label[:3], "big") >> (24 - PART_BITS)
 
 
 def find_settled(db: Connection, labels: Sequence[bytes]) -> dict[bytes, int]:
     """The leaf indices of those of these labels that have settled."""
     found = {}
     wanted = sorted(labels)
-    prefixes = [bucket_of(label) for label in wanted]
-    buckets = read_buckets(db, sorted(set(prefixes)))
-    for label, prefix in zip(wanted, prefixes, strict=True) if buckets else ():
-        data = buckets.get(prefix)
+    places = [part_of(label) for label in wanted]
+    parts = read_parts(db, sorted(set(places)))
+    for label, place in zip(wanted, places, strict=True) if parts else ():
+        data = parts.get(place)
         if data is not None and label in data:
             at = find_row(data, label)
             if at >= 0:
@@ -42,49 +43,55 @@ def find_settled(db: Connection, labels: Sequence[bytes]) -> dict[bytes, int]:
 
 
 def find_row(data: bytes, label: bytes) -> int:
-    """Where the row of a label begins in a bucket, or −1."""
+    """Where the row of a label begins among packed rows, or −1."""
     at = data.find(label)
     while at > 0 and at % ROW_BYTES:
         at = data.find(label, at + 1)
     return at
 
 
-def read_buckets(db: Connection, prefixes: Sequence[int]) -> dict[int, bytes]:
-    """The buckets under these prefixes, as far as they hold anything: packed rows, by prefix."""
+def read_parts(db: Connection, parts: Sequence[int]) -> dict[int, bytes]:
+    """These parts, as far as they hold anything: packed rows, by part."""
     found: dict[int, bytes] = {}
-    for start in range(0, len(prefixes), CHUNK):
-        those, params = among(db, "prefix", prefixes[start : start + CHUNK])
-        rows = run(db, f"SELECT prefix, data FROM label_buckets WHERE {those}", params)
+    for start in range(0, len(parts), CHUNK):
+        those, params = among(db, "part", parts[start : start + CHUNK])
+        rows = run(db, f"SELECT part, data FROM label_parts WHERE {those}", params)
         # One call for all rows is half the cost of one each.
         found.update(rows.all())
     return found
 
 
-def read_bucket_range(db: Connection, low: int, high: int) -> list[bytes]:
-    """The buckets under the prefixes low … high−1 that hold anything, packed."""
-    rows = run(db, "SELECT data FROM label_buckets WHERE prefix >= ? AND prefix < ?", (low, high))
+def read_buckets(db: Connection, buckets: Sequence[int]) -> dict[int, bytes]:
+    """The same of whole buckets."""
+    parts = read_parts(db, [part for bucket in buckets for part in parts_of(bucket)])
+    return {bucket: b"".join([parts.get(part, b"") for part in parts_of(bucket)]) for bucket in buckets}
+
+
+def read_part_range(db: Connection, low: int, high: int) -> list[bytes]:
+    """The parts low … high−1 that hold anything, packed."""
+    rows = run(db, "SELECT data FROM label_parts WHERE part >= ? AND part < ?", (low, high))
     return [bytes(row[0]) for row in rows.all()]
 
 
-def read_some_buckets(db: Connection, low: int, most: int) -> list[tuple[int, bytes]]:
-    """The first `most` buckets that hold anything under a prefix of `low` or more: prefix and packed rows."""
-    sql = "SELECT prefix, data FROM label_buckets WHERE prefix >= ? ORDER BY prefix LIMIT ?"
-    return [(prefix, bytes(data)) for prefix, data in run(db, sql, (low, most)).all()]
+def read_some_parts(db: Connection, low: int, most: int) -> list[tuple[int, bytes]]:
+    """The first `most` parts that hold anything from `low` on: part and packed rows."""
+    sql = "SELECT part, data FROM label_parts WHERE part >= ? ORDER BY part LIMIT ?"
+    return [(part, bytes(data)) for part, data in run(db, sql, (low, most)).all()]
 
 
-def write_buckets(db: Connection, buckets: Iterable[tuple[int, bytes]]) -> None:
-    """Put buckets (prefix, packed rows), fastest in order of prefix."""
+def write_parts(db: Connection, parts: Iterable[tuple[int, bytes]]) -> None:
+    """Put parts (part, packed rows), fastest in their order."""
     insert_rows(
         db,
-        schema.label_buckets,
-        list(buckets),
-        conflict="ON CONFLICT (prefix) DO UPDATE SET data = excluded.data",
+        schema.label_parts,
+        list(parts),
+        conflict="ON CONFLICT (part) DO UPDATE SET data = excluded.data",
     )
 
 
 def count_labels(db: Connection, last: int) -> int:
     """How many index labels are stored of entries numbered up to `last`; some 0.1 s a million."""
-    settled = run(db, "SELECT COALESCE(SUM(LENGTH(data)), 0) FROM label_buckets").scalar_one()
+    settled = run(db, "SELECT COALESCE(SUM(LENGTH(data)), 0) FROM label_parts").scalar_one()
     return int(settled) // ROW_BYTES + len(unsettled(db, last))
 
 

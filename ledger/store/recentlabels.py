@@ -76,11 +76,12 @@ class RecentLabels:
         bound = oldest.to_bytes(8, "big")
         groups = self._groups
         for at, data in enumerate(groups):
-            keep = 0
+            if data[LABEL_BYTES:ROW_BYTES] >= bound or not data:
+                continue
+            keep = ROW_BYTES
             while keep < len(data) and data[keep + 32 : keep + ROW_BYTES] < bound:
                 keep += ROW_BYTES
-            if keep:
-                groups[at] = data[keep:]
+            groups[at] = data[keep:]
 
     def find(self, labels: Sequence[bytes]) -> dict[bytes, int]:
         """The numbers of those of these labels that are in here."""

@@ -2,7 +2,7 @@
 
 One row for all that a transaction accepts, where indexes would get three for each entry (docs/adr/0031).  Labels are
 looked up for every entry, in memory (recentlabels.py); keys seldom, through all rows.  A row goes when all of it has
-settled (settling.py): some 125,000 entries are here, and those that wait.
+settled (settling.py): some 250,000 entries are here, and those that wait.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ leaves, and the index root that closes them.
 
 What is looked up by a hash (a label, a leaf, a fetch token) would land on another page of a large table for each
 entry, and each page is written whole.  So it is packed into one row of `recents` for all that are accepted together,
-and moves on a range at a time, sorted: labels to `label_buckets`, where then many fall on one page, keys to
+and moves on a range at a time, sorted: labels to `label_parts`, where then many fall on one page, keys to
 `leaf_chunks` and `fetch_chunks`, a row for many of them (settling.py).
 
-Only `state`, `publication`, `witnesses`, `leases`, `deposits`, `day_counts`, `index_pages`, `label_buckets`, `settled`
+Only `state`, `publication`, `witnesses`, `leases`, `deposits`, `day_counts`, `index_pages`, `label_parts`, `settled`
 and the rightmost `tree_tiles` are ever rewritten, small rows of `recents` joined, and many of `leaf_chunks` and
 `fetch_chunks` merged (keyruns.py); `recents` leave when they have settled, `acceptances` when what they date is
 published, `index_changes` when they are old, `entries` when the public files have them and they are older than the
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text
 
-SCHEMA_VERSION = 6  # the newest of migrations/versions
+SCHEMA_VERSION = 7  # the newest of migrations/versions
 
 metadata = MetaData()
 
@@ -81,12 +81,12 @@ settled = Table(
     Column("last", BigInteger, nullable=False),
 )
 
-# The labels that have settled, as the index reads them: those that begin with the same 18 bits, in order, each
+# The labels that have settled, as the index reads them: those that begin with the same 20 bits, in order, each
 # label[32] ‖ u64 index of its leaf.
-label_buckets = Table(
-    "label_buckets",
+label_parts = Table(
+    "label_parts",
     metadata,
-    Column("prefix", Integer, primary_key=True, autoincrement=False),
+    Column("part", Integer, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
 )
 
@@ -109,7 +109,7 @@ def _chunks(name: str) -> Table:
 
 leaf_chunks, fetch_chunks = _chunks("leaf_chunks"), _chunks("fetch_chunks")
 
-# The hashes at depth TOP_BITS of the index, 1,024 a page, each 32 bytes of hash and u32 labels.
+# The hashes at depth TOP_BITS of the index, 1,024 a page: their hashes, 32 bytes each, then the u32 numbers of labels.
 index_pages = Table(
     "index_pages",
     metadata,

@@ -159,8 +159,8 @@ def test_all_chunks_with_equally_many_rows_are_merged_at_once(
             merged.clear()
             done = model.settle()
             most = max(most, sum(keys.level_of(chunk) == 0 for chunk in merged))
-    # Of two kinds and two slices, each with 16 chunks.
-    assert 0 < most <= 2 * 2 * 6
+    # Of two kinds and so many slices, each with 16 chunks.
+    assert 0 < most <= 2 * keyruns.AT_ONCE * 6
     with store.read() as db:
         model.check(db)
 

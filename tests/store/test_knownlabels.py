@@ -109,7 +109,7 @@ def test_a_taken_label_is_called_free_or_a_free_one_taken(
     monkeypatch.setattr(settling, "RECENT", 30)
     monkeypatch.setattr(recentlabels, "STALE", 50)
     monkeypatch.setattr(recents, "SMALL", 20)
-    monkeypatch.setattr(labelfilter, "BUCKETS", 100)
+    monkeypatch.setattr(labelfilter, "AT_A_TIME", 100)
     chance = random.Random(SEED + busy)
     print("seed", SEED)
     model = Model(store, chance)
@@ -279,7 +279,7 @@ def test_the_filter_forgets_a_label_or_lets_all_be_looked_up() -> None:
     found.add(b"".join(known))
     others = [os.urandom(32) for _ in range(20_000)]
     assert found.maybe(others) == others, "it has not been filled"
-    found._filled = 1 << 18
+    found._filled = 1 << 20
     assert found.maybe(known) == known
     assert len(found.maybe(others)) < 60, "twelve are to be expected"
 
@@ -287,7 +287,7 @@ def test_the_filter_forgets_a_label_or_lets_all_be_looked_up() -> None:
 def test_a_filter_of_too_many_labels_says_that_one_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labelfilter, "MOST", 10)
     found = LabelFilter()
-    found._filled = 1 << 18
+    found._filled = 1 << 20
     labels = [os.urandom(32) for _ in range(11)]
     found.add(b"".join(labels[:10]))
     assert (found.useful, found.maybe(labels)) == (True, labels[:10])

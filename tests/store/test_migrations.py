@@ -29,6 +29,7 @@ from ledger.store import (
     envelopes,
     keyruns,
     keys,
+    labels,
     log,
     postgres,
     recents,
@@ -36,8 +37,10 @@ from ledger.store import (
     settling,
     sqlite,
 )
+from ledger.store.buckets import PAGE
 from ledger.store.engine import parse_url, run, run_many
 from ledger.store.keyruns import KeyRun
+from ledger.store.migrations import buckets18
 from ledger.store.statements import insert_rows
 
 HERE = Path(__file__).parent
@@ -130,8 +133,28 @@ def pairs(data: bytes) -> list[tuple[int, int]]:
     return [(a << 32 | b, c << 32 | d) for a, b, c, d in Struct(">HIHI").iter_unpack(data)]
 
 
+def as_schema_6(store: Store) -> None:
+    """A log's database as the sixth schema has it."""
+    with store.write() as db:
+        buckets18.metadata.create_all(db)
+        buckets: dict[int, bytes] = {}
+        for part, data in labels.read_some_parts(db, 0, 1 << 20):
+            buckets[part >> 2] = buckets.get(part >> 2, b"") + data
+        buckets18.write_buckets(db, buckets.items())
+        run(db, "DROP TABLE label_parts")
+        for page, data in run(db, "SELECT page, data FROM index_pages").all():
+            hashes, counts = bytes(data)[: 32 * PAGE], bytes(data)[32 * PAGE :]
+            mixed = b"".join(
+                hashes[32 * at : 32 * at + 32] + counts[4 * at : 4 * at + 4] for at in range(PAGE)
+            )
+            run(db, "UPDATE index_pages SET data = ? WHERE page = ?", (mixed, page))
+        for change in ("state SET schema_version = 6", "alembic_version SET version_num = '6'"):
+            run(db, f"UPDATE {change}")
+
+
 def as_schema_5(store: Store) -> None:
     """A log's database as the fifth schema has it, with what keys have settled."""
+    as_schema_6(store)
     with store.write() as db:
         for kind in ("leaf", "fetch"):
             rowless = " WITHOUT ROWID" if store.engine.dialect.name == "sqlite" else ""

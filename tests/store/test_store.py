@@ -11,7 +11,7 @@ from smallledger import DAY, ORIGIN, SmallLedger, coverage, record
 from sqlalchemy.exc import IntegrityError
 
 from ledger.core.entries import decode_entry
-from ledger.core.indexparts import split_bucket
+from ledger.core.index import PrefixTree
 from ledger.core.indexproof import ROW
 from ledger.core.merkle import leaf_hash
 from ledger.sequencer import run as sequencer_run
@@ -29,7 +29,7 @@ from ledger.store import (
     settling,
     treetiles,
 )
-from ledger.store.buckets import StoredRows, follow_tree, labels_between, load_tree, packed_buckets
+from ledger.store.buckets import StoredRows, follow_tree, labels_between, load_tree
 from ledger.store.engine import Connection, run
 from ledger.store.knownlabels import KnownLabels, Place
 from ledger.store.settling import GrowingRows
@@ -128,36 +128,6 @@ def test_day_counts_add_up(store: Store) -> None:
         assert log.read_day_count(db, 2, 6) == 0
 
 
-def test_part_hashes_made_ahead_are_those_of_an_older_bucket(store: Store) -> None:
-    """Of a full bucket that has settled, and of one that has recent labels as well."""
-    ends = b"\x12\x34\x40", b"\xf2\x34\x40"
-    known = [end + os.urandom(29) for end in ends for _ in range(12)]
-    first = put(store, *(accepted(label, b"%d" % at) for at, label in enumerate(known)))
-    with store.write() as db:
-        log.append_batches(db, [log.Batch(0, first, 24, b"root", 0)])
-        assert log.swap_state(db, log.read_state(db), state(25, first + 23))
-        rows = GrowingRows()
-        rows.load(db)
-        for part in (1, 15):
-            settle(db, rows, part, first + 23)
-    later = put(store, accepted(ends[1] + os.urandom(29), b"later"))
-    with store.write() as db:
-        log.append_batches(db, [log.Batch(25, later, 1, b"root", 0)])
-        assert log.swap_state(db, log.read_state(db), state(27, later))
-        rows = GrowingRows()
-        rows.load(db)
-        steps = 0
-        while rows.cold:
-            rows.warm(db)
-            steps += 1
-        assert steps == 256
-        prefixes = [labels.bucket_of(end) for end in ends]
-        buckets = packed_buckets(db, recents.unsettled(db, later), prefixes)
-        expected = [split_bucket(buckets[prefix], 18)[1] for prefix in prefixes]
-        assert [rows.parts[prefix] for prefix in prefixes] == expected
-        assert sum(bool(rows.parts[prefix]) for prefix in range(1 << 18)) == 2
-
-
 def test_labels_are_found_where_they_are_recent_and_where_they_have_settled(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +149,7 @@ def test_labels_are_found_where_they_are_recent_and_where_they_have_settled(
         assert len(set(parts)) == len(parts) > 4
         marks = recents.read_marks(db)
         assert marks[:16] == [first + 1202 if part in parts else 0 for part in range(16)]
-        assert sorted(marks[16:]) == [0] * (16 - 2 * len(parts)) + [first + 1202] * min(16, 2 * len(parts))
+        assert marks[16:] == [first + 1202] * 16, "four slices of keys with each of the labels"
         assert found_labels(db, asked) == numbers, "whose keys have not settled are recent still"
         check_keys(db, first, 1203)
         assert labels.count_labels(db, first + 1202) == 1203
@@ -217,7 +187,7 @@ def test_what_waits_does_not_settle(store: Store, monkeypatch: pytest.MonkeyPatc
             settle(db, rows, part, first + 19)
         for part in range(16):  # until the keys have settled as well
             settle(db, rows, part, first + 19)
-        settled = b"".join(labels.read_bucket_range(db, 0, 1 << 18))
+        settled = b"".join(labels.read_part_range(db, 0, 1 << 20))
         assert sorted(ROW.iter_unpack(settled)) == [(label, at) for at, label in enumerate(known[:20])]
         keys_settled = b"".join(run(db, "SELECT data FROM leaf_chunks").scalars())
         numbers = [int.from_bytes(keys_settled[at + 6 : at + 12], "big") for at in range(0, 12 * 20, 12)]
@@ -293,7 +263,8 @@ def test_the_index_can_be_loaded_for_any_earlier_size(ledger: SmallLedger) -> No
         for size, root in roots.items():
             rows = StoredRows(size - 1)
             rows.db = db
-            tree, _ = load_tree(db, rows, size)
+            tree = PrefixTree(rows)
+            load_tree(db, tree, size)
             assert tree.root == root
             known = [label for label in labels_between(db, 0, size) if label]
             assert all(tree.prove_many(known)), "the rows are those of that size"
@@ -307,7 +278,8 @@ def test_a_follower_reaches_the_index_root_of_every_batch(ledger: SmallLedger) -
             start = log.read_size(db)
             rows = StoredRows(start - 1)
             rows.db = db
-            tree, _ = load_tree(db, rows, start)
+            tree = PrefixTree(rows)
+            load_tree(db, tree, start)
         for _ in range(3):
             ledger.accept([record() for _ in range(5)])
             ledger.sequencer.step()
@@ -335,8 +307,8 @@ def test_pages_written_after_a_restart_hold_what_changed_before_it(
         assert state.pages_covers == state.size
         rows = StoredRows(state.size)
         rows.db = db
-        tree, changed = load_tree(db, rows, state.size)
-        assert not changed, "the pages alone hold it"
+        tree = PrefixTree(rows)
+        assert not load_tree(db, tree, state.size), "the pages alone hold it"
     assert (tree.root, tree.labels) == (state.index_root, state.labels)
 
 

@@ -18,8 +18,8 @@ from ledger.core.merkle import leaf_hash
 from ledger.store import schema
 from ledger.store.acceptances import Run
 from ledger.store.keys import short_key
-from ledger.store.labels import bucket_of
-from ledger.store.migrations import reached
+from ledger.store.migrations import buckets18, reached
+from ledger.store.migrations.buckets18 import bucket_of
 from ledger.store.statements import insert_rows, run
 
 revision = "4"
@@ -56,7 +56,8 @@ def upgrade() -> None:
     db = op.get_bind()
     op.drop_index("ix_entries_leaf_key", "entries")
     op.rename_table("entries", "entries_3")
-    schema.metadata.create_all(db, [schema.entries, schema.batches, schema.label_buckets])
+    schema.metadata.create_all(db, [schema.entries, schema.batches])
+    buckets18.metadata.create_all(db)
     metadata.create_all(db)
     op.add_column("state", sa.Column("last", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column(
@@ -132,7 +133,7 @@ def _move_labels(db: sa.Connection) -> None:
         for prefix, several in groupby(whole, lambda row: bucket_of(bytes(row[0]))):
             data = b"".join(bytes(label) + index.to_bytes(8, "big") for label, index in several)
             buckets.append((prefix, data))
-        insert_rows(db, schema.label_buckets, buckets)
+        insert_rows(db, buckets18.label_buckets, buckets)
         if len(rows) < STEP:
             return
         buckets, after = [], bytes(whole[-1][0])

@@ -12,9 +12,9 @@ from ledger.core.indexproof import ROW
 from ledger.core.indexrows import merged
 from ledger.core.merkle import leaf_hash
 from ledger.store import recents, schema
-from ledger.store.labels import bucket_of, read_buckets, write_buckets
 from ledger.store.log import index_of
 from ledger.store.migrations import reached
+from ledger.store.migrations.buckets18 import bucket_of, read_buckets, write_buckets
 from ledger.store.statements import run
 
 revision = "5"
