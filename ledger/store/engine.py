@@ -22,6 +22,7 @@ from sqlalchemy.engine import make_url
 from ledger.store import leases, postgres, schema, sqlite, upgrade
 from ledger.store.errors import OutcomeUnknown, StoreBusy, StoreContended, StoreUnusable
 from ledger.store.leadership import Leadership, lead_by_file, lead_by_lease
+from ledger.store.statements import PATIENT, WRITE
 from ledger.store.statements import Rows as Rows
 from ledger.store.statements import run as run
 from ledger.store.statements import run_many as run_many
@@ -83,7 +84,9 @@ class Store:
 
     def _version(self) -> int | None:
         try:
-            with self.read() as db:
+            with self.read(
+                patient=True
+            ) as db:  # on PostgreSQL another process may be at it, and have the lock
                 return upgrade.version(db)
         except sqlalchemy.exc.DBAPIError:
             return None  # check_version says what it is
@@ -115,10 +118,10 @@ class Store:
     def read(self, *, patient: bool = False) -> Iterator[Connection]:
         """A transaction that sees one state of the database throughout.  Raises StoreBusy.
 
-        `patient`: a statement may take minutes to its first row.
+        `patient`: a statement may take two minutes to its first row.
         """
         with self._busy(), self.engine.connect() as db:
-            db.execution_options(**{postgres.PATIENT: patient})
+            db.execution_options(**{PATIENT: patient})
             with db.begin():
                 yield db
 
@@ -134,7 +137,7 @@ class Store:
         with self._busy():
             try:
                 with self.engine.connect() as db:
-                    db.execution_options(**{sqlite.WRITE: True, postgres.PATIENT: patient})
+                    db.execution_options(**{WRITE: True, PATIENT: patient})
                     with db.begin():
                         yield db
                         committing = True

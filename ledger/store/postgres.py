@@ -19,9 +19,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from ledger.store import arrays
 from ledger.store.errors import StoreBusy, StoreContended, StoreUnusable
-
-WRITE, PATIENT = "glassbook_write", "glassbook_patient"
-"""Execution options of a connection: its transaction will write; and may take long (a migration)."""
+from ledger.store.statements import PATIENT, WRITE
 
 DRIVERS = ("postgresql", "postgres", "postgresql+psycopg")
 LEAST_VERSION = 13

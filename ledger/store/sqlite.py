@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import sqlite3
 import time
@@ -16,13 +17,11 @@ import sqlalchemy
 from sqlalchemy import URL, Connection, Engine, event
 
 from ledger.store.errors import StoreBusy
+from ledger.store.statements import PATIENT, WRITE
 
 BUSY_TIMEOUT_S = 5.0
 TURN_S = 0.001
 CACHE_KIB = 8 * 1024  # a connection's page cache; a process holds one or two connections
-
-WRITE = "glassbook_write"
-"""The execution option of a connection whose transaction will write."""
 
 _BUSY = "the database is locked"
 _PASSING = {
@@ -45,7 +44,7 @@ def make_engine(url: URL) -> Engine:
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
         for pragma in (
-            "page_size=16384",  # three envelopes of 2 KiB in a page; pages of 4,096 bytes hold one
+            "page_size=16384",  # seven envelopes of 2 KiB in a page; pages of 4,096 bytes hold one
             "journal_mode=WAL",
             "synchronous=FULL",
             f"cache_size=-{CACHE_KIB}",
@@ -57,16 +56,17 @@ def make_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(db: Connection) -> None:
-        if db.get_execution_options().get(WRITE):
-            _begin_write(db)
+        options = db.get_execution_options()
+        if options.get(WRITE):
+            _begin_write(db, math.inf if options.get(PATIENT) else BUSY_TIMEOUT_S)
         else:
             db.exec_driver_sql("BEGIN")
 
     return engine
 
 
-def _begin_write(db: Connection) -> None:
-    """Take SQLite's write lock, waiting for it up to BUSY_TIMEOUT_S.
+def _begin_write(db: Connection, wait_s: float) -> None:
+    """Take SQLite's write lock, waiting for it so long at most.
 
     SQLite's own waiting sleeps up to 100 ms at a time while the lock is long free again; the sequencer and the
     service, which take turns many times a second, would lose most of that.  And the driver itself is asked: an error
@@ -74,7 +74,7 @@ def _begin_write(db: Connection) -> None:
     """
     driver = db.connection.driver_connection
     assert driver is not None
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    deadline = time.monotonic() + wait_s
     driver.execute("PRAGMA busy_timeout = 0")
     try:
         while True:

@@ -14,6 +14,9 @@ from sqlalchemy import BigInteger, Connection, CursorResult, Integer, LargeBinar
 
 from ledger.store.arrays import ByteaArray, Int4Array, Int8Array, TextArray, pack_array
 
+WRITE, PATIENT = "glassbook_write", "glassbook_patient"
+"""Execution options of a connection: its transaction will write; it may take long, and waits for others that do."""
+
 CUT_BYTES = 1 << 20
 """Of values at a time: they are in memory twice meanwhile."""
 

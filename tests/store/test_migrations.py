@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -291,6 +293,39 @@ def test_two_that_open_an_older_database_at_once_are_in_each_others_way(engine: 
     with store.read() as db:
         assert run(db, "SELECT COUNT(*) FROM acceptances").scalar_one() == 1
     store.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_that_starts_while_a_large_database_is_brought_up_to_date_gives_up(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes minutes then takes a second here, and who is patient with nobody gives up in a third of that."""
+    for module, name in ((sqlite, "BUSY_TIMEOUT_S"), (postgres, "ANSWER_S")):
+        monkeypatch.setattr(module, name, 0.3)
+    url = make(engine, tmp_path, 1)
+    held, found = threading.Event(), []
+    migrate = ledger.store.migrations.migrate
+
+    def slowly(db: sqlalchemy.Connection) -> None:
+        held.set()
+        time.sleep(1.0)
+        migrate(db)
+
+    monkeypatch.setattr(ledger.store.migrations, "migrate", slowly)
+
+    def opened() -> None:
+        begun = time.monotonic()
+        store = Store.open(url)
+        found.append(time.monotonic() - begun)
+        store.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(opened)
+        assert held.wait(30)
+        second = pool.submit(opened)
+        first.result()
+        second.result()
+    assert len(found) == 2 and min(found) > 0.6, "both waited until it was done"
 
 
 @pytest.mark.parametrize("engine", ENGINES)
