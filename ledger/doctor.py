@@ -34,7 +34,9 @@ def doctor(
     thorough: Annotated[bool, typer.Option("--thorough", help="Read large databases whole, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For a program.")] = False,
 ) -> None:
-    """Check settings, clocks, keys, database, witnesses; say what to mend; change nothing.
+    """Check settings, clocks, keys, database, bucket, witnesses; say what to mend; change nothing.
+
+    In a bucket an object is put under .probe/, and removed again.
 
     Exit code 0 when nothing has to be mended (what is marked ! may be looked at), 3 when something has.
     """

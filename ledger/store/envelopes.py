@@ -72,7 +72,7 @@ def missing_entries(db: Connection, leaves: Sequence[bytes]) -> dict[int, int]:
 
 @contextmanager
 def _overwriting(db: Connection) -> Iterator[None]:
-    """What is deleted meanwhile is overwritten; otherwise too costly, as the inbox deletes all that it takes."""
+    """What is deleted meanwhile is overwritten; always, it would cost too much for what settles and leaves."""
     if db.dialect.name != "sqlite":
         yield
         return

@@ -35,7 +35,7 @@ class KnownLabels:
         taken = self._recent.catch_up(db, newest)
         if self._recent.gaps != self._gaps:
             self._gaps = self._recent.gaps
-            self._filter.forget()  # before these are added: they may settle after their bucket was read
+            self._filter.forget()  # before these are added: they may settle after their part was read
         for packed in taken:
             self._filter.add(packed)
 

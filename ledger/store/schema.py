@@ -11,10 +11,11 @@ and moves on a range at a time, sorted: labels to `label_parts`, where then many
 
 Only `state`, `publication`, `witnesses`, `leases`, `deposits`, `day_counts`, `index_pages`, `label_parts`, `settled`
 and the rightmost `tree_tiles` are ever rewritten, small rows of `recents` joined, and many of `leaf_chunks` and
-`fetch_chunks` merged (keyruns.py); `recents` leave when they have settled, `acceptances` when what they date is
-published, `index_changes` when they are old, `entries` when the public files have them and they are older than the
-operator keeps them (retention.py).  Of `tree_tiles` those of leaf hashes leave behind the log's end, and come back when
-the entries leave (treetiles.py).
+`fetch_chunks` merged (keyruns.py); a row of `registrations` gets its leaf when that is sequenced. `recents` leave
+when they have settled, `acceptances` when what they date is published, `index_changes` when they are old, `entries`
+when the public files have them and they are older than the operator keeps them (retention.py), `envelopes` when they
+are erased. Of `tree_tiles` those of leaf hashes leave behind the log's end, and come back when the entries leave
+(treetiles.py).
 """
 
 from __future__ import annotations
