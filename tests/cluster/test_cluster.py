@@ -24,6 +24,8 @@ TELLING = (
     "sequencer and database: silence in the middle of a message",
     "ledger and database: silence",
     "publisher and bucket: silence",
+    "publisher and database: refused",
+    "publisher and witness: silence",
     "entries leave, the sequencer is killed",
     "ledger and publisher: refused",
     "database killed",

@@ -49,6 +49,7 @@ def test_a_server_that_overwrites_silently_is_refused_by_publisher_and_doctor(
         assert f"{at.url}: this server cannot hold a log's public files: it overwrites" in done.stderr
         assert "docs/operating.md" in done.stderr and "Traceback" not in done.stderr
     told = subprocess.run([BIN / "glassbook", "doctor", home], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 3
     assert "✗ bucket: " in told.stdout and "it overwrites an object" in told.stdout
     assert SECRET not in done.stderr + told.stdout + told.stderr
     assert list((silent.folder / "data" / at.bucket).rglob("[0-9a-f]*")) == [], "the probe's object is gone"

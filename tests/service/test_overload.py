@@ -183,6 +183,7 @@ def test_an_overloaded_ledger_has_others_wait_behind_the_one_that_overloads_it(o
         for client in (*clients, beside):
             client.result()
     assert seen.statuses[429] > 0, "it is told that it is the one that takes more than its share"
+    assert seen.without == [], "and when to come again"
     assert len(waited) >= 3 and sorted(waited)[len(waited) // 2] <= 2.0, waited
     wait_published(operator, set(seen.accepted))
 
