@@ -125,7 +125,8 @@ def _costs(report: Report, folder: Path, big: Operator, large: int) -> None:
     name = f"growth: the same without signatures, against {little.others:.1f} µs"
     report.add(Figure(name, much.others, "µs", much.others / little.others, of="the small log's"))
     # The first labels of a log wait: what it costs to settle them comes later, when others are handed in.
-    name = f"growth: the same, against {mean(on):.1f} µs from {SMALL:,} to {SMALL + ON * SLICE:,}, as labels settle"
+    on_to = f"{mean(on):.1f} µs from {SMALL:,} to {SMALL + ON * SLICE:,}, as labels settle"
+    name = f"growth: CPU per record at {large:,} entries, against {on_to}"
     report.add(Figure(name, much.all, "µs", much.all / mean(on), of="the small log's"))
 
 

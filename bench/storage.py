@@ -13,8 +13,8 @@ from bench.operator import Operator
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Bytes: of the database without its envelopes, of the envelopes with their index, of the public files. `free`: of
-    the database, in pages that hold nothing and are used next."""
+    """Bytes: of the database without its envelopes, but with the keys that lead to them; of the envelopes; of the
+    public files. `free`: of the database, in pages that hold nothing and are used next."""
 
     database: int
     free: int
@@ -34,7 +34,7 @@ def stored(operator: Operator) -> Stored:
             free += page * db.execute("PRAGMA freelist_count").fetchone()[0]
             (found,) = db.execute(
                 "SELECT COALESCE(SUM(pgsize), 0) FROM dbstat JOIN sqlite_schema USING (name)"
-                " WHERE tbl_name IN ('envelopes', 'fetch_chunks')"
+                " WHERE tbl_name = 'envelopes'"
             ).fetchone()
             envelopes += found
     public = sum(file.stat().st_size for file in (operator.home / "public").rglob("*") if file.is_file())

@@ -14,7 +14,13 @@ COUNTED = {
     "lookup": ["records/s", "s"],
     "prepare": ["records/s"],
     "otlp": ["s"],
+    "audit": ["entries/s", "MiB"],
+    "signatures": ["entries/s"],
+    "latency": ["s", "µs/entry"],
+    "day": ["s", "bytes/access", "bytes/request", "ms/look-up", "µs/entry"],
+    "overload": ["entries/s", "s", "entries"],
 }
+"""Of each part the units of which something is measured.  Growth and two take half a minute and more: not here."""
 
 
 @pytest.mark.parametrize("part", COUNTED)
@@ -28,6 +34,7 @@ def test_a_part_of_the_benchmark_does_not_run_or_measures_nothing(part: str) -> 
     )
     assert done.returncode == 0, done.stderr[-2000:]
     figures = json.loads(done.stdout)["figures"]
-    assert all(figure["name"].startswith(f"{part}") for figure in figures)
+    own = [figure for figure in figures if figure["name"].startswith(part)]
+    assert own == figures or part == "latency", "which measures the full load before"
     for unit in COUNTED[part]:
-        assert [figure for figure in figures if figure["unit"] == unit and figure["value"] > 0]
+        assert [figure for figure in own if figure["unit"] == unit and figure["value"] > 0]
