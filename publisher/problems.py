@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 
@@ -71,6 +72,33 @@ class OpenToAll:
             await send(message)
 
         await self._app(scope, receive, send_open)
+
+
+class EndAnswered:
+    """A request that is given up, as the process ends and the database is silent, is answered with 503.
+
+    The server would answer 500, and log where it was.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            if not begun:
+                answer = _problem(503, "busy", "the publisher ends; ask again", {"Retry-After": "1"})
+                await answer(scope, receive, send)
 
 
 def _problem(status: int, code: str, detail: str, headers: Mapping[str, str]) -> Response:

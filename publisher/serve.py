@@ -39,7 +39,7 @@ from ledger.publicfiles import PublicFiles
 from ledger.store import Store, StoreBusy
 from ledger.store.envelopes import find_envelopes
 from publisher.health import Standings, health_routes
-from publisher.problems import HANDLERS, NEVER, OpenToAll, Refused
+from publisher.problems import HANDLERS, NEVER, EndAnswered, OpenToAll, Refused
 from publisher.published import IndexWrong, NotPublished, Published
 from publisher.run import Status
 
@@ -162,7 +162,7 @@ def public_app(site: Site) -> ASGIApp:
         exception_handlers=HANDLERS,
     )
     app.router.redirect_slashes = False  # one address for each thing
-    return OpenToAll(app)
+    return OpenToAll(EndAnswered(app))
 
 
 def _read_checkpoint(files: PublicFiles) -> bytes | None:

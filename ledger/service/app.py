@@ -314,10 +314,11 @@ def _json(value: object, status: int) -> Response:
     return Response(_encode(value), status, media_type="application/json")
 
 
-class _FaultsAnswered:
+class FaultsAnswered:
     """The outermost layer: a fault of ours is answered with 500, and logged by its kind and place alone.
 
-    The server below would log the exception's text, and nobody knows what is in that.
+    The server below would log the exception's text, and nobody knows what is in that. And a request that it gives up,
+    as the process ends and the database is silent, is answered with 503, where it would say 500.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -333,6 +334,15 @@ class _FaultsAnswered:
 
         try:
             await self._app(scope, receive, noting)
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            _log.warning("a request is given up: the process ends")
+            if not begun:
+                refusal = Refusal(
+                    "busy", "the ledger ends, and what became of this is not known; send it again"
+                )
+                await _answer(refusal, 503, 1)(scope, receive, send)
         except Exception as error:
             if scope["type"] != "http":
                 raise
@@ -353,7 +363,7 @@ def _answer(refusal: Refusal, status: int, retry_after_s: int | None = None) -> 
 
 
 def _answer_problems(app: FastAPI, refusals: Refusals) -> None:
-    app.add_middleware(_FaultsAnswered)
+    app.add_middleware(FaultsAnswered)
 
     @app.exception_handler(RequestRefused)
     async def refused(_request: Request, error: RequestRefused) -> Response:

@@ -34,7 +34,7 @@ def judge(cluster: Cluster, answers: Answers, watcher: Watcher, seed: int, leave
     `leaves`: entries have left the database since it was last judged; otherwise none may have.
     """
     wait_for("all that was accepted is published", lambda: _settled(cluster), SETTLED_S)
-    assert answers.faults == []
+    assert answers.faults == [], answers.faults
     entries = read_all(cluster)
     _audit(cluster)
     replay = Replay(ORIGIN, int(time.time()))

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -42,15 +43,25 @@ class Public:
         )
         bound = socket.create_server(("127.0.0.1", 0))
         self.port = int(bound.getsockname()[1])
-        config = uvicorn.Config(public_app(site), access_log=False, log_level="warning", lifespan="off")
+        config = uvicorn.Config(
+            public_app(site),
+            access_log=False,
+            log_level="warning",
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [bound]}, daemon=True)
         self._thread.start()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=60)
 
+    def begin_to_end(self) -> None:
+        """Without waiting for it, which `close` does."""
+        self._server.should_exit = True
+
     def close(self) -> None:
         self.client.close()
-        self._server.should_exit = True
+        self.begin_to_end()
         self._thread.join(10)
 
     def labels(self, start: int, stop: int) -> list[bytes]:
@@ -279,3 +290,26 @@ def test_an_idle_checkpoint_renewed_is_the_one_proofs_come_with(public: Public) 
     public.small.clock.now = NOW + 301
     assert public.publisher.round()
     assert public.prove([registry_index_label(0, 0)]) == [0]
+
+
+def test_a_proof_that_waits_for_a_silent_database_at_the_end_gets_a_500_or_a_traceback_is_logged(
+    public: Public, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, silent = threading.Event(), threading.Event()
+
+    def prove(*_: object) -> None:
+        asked.set()
+        silent.wait(30)
+        raise StoreBusy("the database does not answer")
+
+    monkeypatch.setattr(public.small.published, "prove", prove)
+    with ThreadPoolExecutor(1) as pool:
+        body = {"labels": [b64encode(bytes(32))]}
+        waiting = pool.submit(public.client.post, "/index/proofs", json=body)
+        assert asked.wait(10)
+        public.begin_to_end()
+        answer = waiting.result()
+    silent.set()
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:glassbook:problem:busy")
+    assert answer.headers["retry-after"] == "1" and answer.headers["access-control-allow-origin"] == "*"
+    assert [record for record in caplog.records if record.exc_info] == []

@@ -55,6 +55,27 @@ def test_a_locked_database_is_503_and_the_same_request_works_later(
     assert codes(live.post(item)) == ["accepted"]
 
 
+def test_what_waits_for_a_silent_database_when_the_ledger_ends_gets_a_500_or_a_traceback_is_logged(
+    live: LiveLedger, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(live.settings, live.small.store, clock=live.clock, key=LEDGER_KEY)
+    server = Server(app)
+    other = sqlite3.connect(live.small.url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        body = {"entries": [as_object(submission(record()))]}
+        waiting = pool.submit(httpx.post, f"{server.url}/v1/entries", json=body, timeout=30)
+        time.sleep(0.5)
+        server.begin_to_end()
+        answer = waiting.result()
+    other.execute("COMMIT")
+    other.close()
+    server.close()
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:glassbook:problem:busy")
+    assert "the ledger ends" in answer.json()["detail"] and answer.headers["retry-after"] == "1"
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
 def test_a_full_disk_is_503_and_nothing_is_half_written(live: LiveLedger) -> None:
     before = counts(live)
     with live.small.store.read() as db:
