@@ -61,7 +61,7 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 pytest: packages $(INTEROP)
-	$(BIN)/python -m pytest -n 3 --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 campaign: $(INTEROP)
 	@PYTHONPATH=tests:tests/cluster:tests/publisher $(BIN)/python tests/cluster/campaign.py --minutes $(MINUTES) \
