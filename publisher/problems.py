@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 
@@ -74,34 +73,7 @@ class OpenToAll:
         await self._app(scope, receive, send_open)
 
 
-class EndAnswered:
-    """A request that is given up, as the process ends and the database is silent, is answered with 503.
-
-    The server would answer 500, and log where it was.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
-
-        async def noting(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noting)
-        except asyncio.CancelledError:
-            if scope["type"] != "http":
-                raise
-            if not begun:
-                answer = _problem(503, "busy", "the publisher ends; ask again", {"Retry-After": "1"})
-                await answer(scope, receive, send)
-
-
-def _problem(status: int, code: str, detail: str, headers: Mapping[str, str]) -> Response:
+def problem(status: int, code: str, detail: str, headers: Mapping[str, str]) -> Response:
     about = {
         "type": f"urn:glassbook:problem:{code}",
         "title": TITLES[code],
@@ -115,17 +87,17 @@ def _problem(status: int, code: str, detail: str, headers: Mapping[str, str]) ->
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return _problem(error.status, error.code, error.detail, error.headers)
+    return problem(error.status, error.code, error.detail, error.headers)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
-    return _problem(error.status_code, code, "look at / for what can be asked for", error.headers or {})
+    return problem(error.status_code, code, "look at / for what can be asked for", error.headers or {})
 
 
 async def _internal(_: Request, __: Exception) -> Response:
-    return _problem(
+    return problem(
         500, "internal", "this is a fault of the publisher; its operator finds more in the log", {}
     )
 

@@ -35,11 +35,12 @@ from ledger.core.errors import Malformed
 from ledger.core.jose import members, parse_json
 from ledger.core.note import VerifierKey
 from ledger.core.tiles import parse_path
+from ledger.givenup import GivenUpAnswered
 from ledger.publicfiles import PublicFiles
 from ledger.store import Store, StoreBusy
 from ledger.store.envelopes import find_envelopes
 from publisher.health import Standings, health_routes
-from publisher.problems import HANDLERS, NEVER, EndAnswered, OpenToAll, Refused
+from publisher.problems import HANDLERS, NEVER, OpenToAll, Refused, problem
 from publisher.published import IndexWrong, NotPublished, Published
 from publisher.run import Status
 
@@ -162,7 +163,8 @@ def public_app(site: Site) -> ASGIApp:
         exception_handlers=HANDLERS,
     )
     app.router.redirect_slashes = False  # one address for each thing
-    return OpenToAll(EndAnswered(app))
+    ending = problem(503, "busy", "the publisher ends; ask again", {"Retry-After": "1"})
+    return OpenToAll(GivenUpAnswered(app, ending))
 
 
 def _read_checkpoint(files: PublicFiles) -> bytes | None:

@@ -28,6 +28,7 @@ from ledger.admission import SHARE, Admission, Full, Limits
 from ledger.core.encoding import b64url_encode
 from ledger.core.keys import SigningKey
 from ledger.core.policy import CLOCK_TOLERANCE_S
+from ledger.givenup import GivenUpAnswered
 from ledger.keyfiles import LEDGER
 from ledger.service import openapi
 from ledger.service.acceptance import Acceptance, Accepted, Duplicate, Outcome
@@ -314,11 +315,10 @@ def _json(value: object, status: int) -> Response:
     return Response(_encode(value), status, media_type="application/json")
 
 
-class FaultsAnswered:
+class _FaultsAnswered:
     """The outermost layer: a fault of ours is answered with 500, and logged by its kind and place alone.
 
-    The server below would log the exception's text, and nobody knows what is in that. And a request that it gives up,
-    as the process ends and the database is silent, is answered with 503, where it would say 500.
+    The server below would log the exception's text, and nobody knows what is in that.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -334,15 +334,6 @@ class FaultsAnswered:
 
         try:
             await self._app(scope, receive, noting)
-        except asyncio.CancelledError:
-            if scope["type"] != "http":
-                raise
-            _log.warning("a request is given up: the process ends")
-            if not begun:
-                refusal = Refusal(
-                    "busy", "the ledger ends, and what became of this is not known; send it again"
-                )
-                await _answer(refusal, 503, 1)(scope, receive, send)
         except Exception as error:
             if scope["type"] != "http":
                 raise
@@ -363,7 +354,9 @@ def _answer(refusal: Refusal, status: int, retry_after_s: int | None = None) -> 
 
 
 def _answer_problems(app: FastAPI, refusals: Refusals) -> None:
-    app.add_middleware(FaultsAnswered)
+    app.add_middleware(_FaultsAnswered)
+    ending = Refusal("busy", "the ledger ends, and what became of this is not known; send it again")
+    app.add_middleware(GivenUpAnswered, answer=_answer(ending, 503, 1))
 
     @app.exception_handler(RequestRefused)
     async def refused(_request: Request, error: RequestRefused) -> Response:

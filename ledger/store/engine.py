@@ -84,9 +84,8 @@ class Store:
 
     def _version(self) -> int | None:
         try:
-            with self.read(
-                patient=True
-            ) as db:  # on PostgreSQL another process may be at it, and have the lock
+            # Patient, as on PostgreSQL another process may be at it, and have the lock.
+            with self.read(patient=True) as db:
                 return upgrade.version(db)
         except sqlalchemy.exc.DBAPIError:
             return None  # check_version says what it is
